@@ -1,0 +1,25 @@
+# Everything a fresh machine needs is done by the targets themselves; see README.md.
+.PHONY: setup run test lint lock bench
+
+parlance := .venv/bin/parlance
+python := .venv/bin/python
+
+setup:
+	@bash requirements/install.sh
+
+run: setup
+	@$(parlance) run
+
+test: setup lint
+	@$(python) -m pytest tests $(ARGS)
+
+lint: setup
+	@$(python) -m ruff check .
+
+# Two packages apply to some Pythons in different versions; one universal lock holds all three Pythons.
+lock: setup
+	@.venv/bin/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --all-extras \
+		$(if $(UPGRADE),--upgrade) setup.py -o requirements/lock.txt
+
+bench: setup
+	@$(python) -m benchmarks.$(or $(AREA),quality) $(ARGS)
