@@ -36,6 +36,7 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.11,<3.14",
     packages=find_packages(include=["pipeline", "pipeline.*", "components", "components.*", "serving", "serving.*", "schemas"]),
+    package_data={"pipeline": ["configs/*.yaml"], "components": ["*/*.toml", "*/*.j2"], "schemas": ["*/*.pbtxt"]},
     install_requires=RUNTIME,
     extras_require=EXTRAS,
     entry_points={"console_scripts": ["parlance = pipeline.cli:main"]},

@@ -1,0 +1,55 @@
+"""Which model a candidate is measured against: the last blessed one, as a TFX resolver strategy."""
+
+from __future__ import annotations
+
+from tfx import types
+from tfx.components.evaluator import constants
+from tfx.dsl.components.common import resolver
+from tfx.types import standard_artifacts
+
+
+class LastBlessedModelStrategy(resolver.ResolverStrategy):
+    """Resolves the baseline of a candidate.
+
+    It is the model of the newest blessing. If that model is the candidate itself (an unchanged rerun, where the trainer's result came
+    from the cache), it is the baseline that blessing was decided against: a model is no yardstick for itself, and the evaluation
+    stays cached. TFX's own LatestBlessedModelStrategy would hand the candidate its own twin.
+
+    Inputs: `candidate` (one model), `model` and `model_blessing` (all of the pipeline). `model` of the output holds one model or none.
+    """
+
+    def resolve_artifacts(self, store, input_dict: dict[str, list[types.Artifact]]) -> dict[str, list[types.Artifact]]:
+        """See the base class."""
+        [candidate] = input_dict["candidate"]
+        models = {model.id: model for model in input_dict["model"]}
+        blessings = sorted(
+            (
+                blessing
+                for blessing in input_dict["model_blessing"]
+                if _property(blessing, constants.ARTIFACT_PROPERTY_BLESSED_KEY)
+            ),
+            key=lambda blessing: blessing.id,
+        )
+        chosen: list[types.Artifact] = []
+        if blessings:
+            newest = blessings[-1]
+            model_id = _property(newest, constants.ARTIFACT_PROPERTY_CURRENT_MODEL_ID_KEY)
+            if model_id == candidate.id:
+                model_id = _property(newest, constants.ARTIFACT_PROPERTY_BASELINE_MODEL_ID_KEY)
+            # A model whose files were deleted is gone from metadata's live artifacts; then there is nothing to compare with.
+            chosen = [models[model_id]] if model_id in models else []
+        return {"candidate": [candidate], "model": chosen, "model_blessing": blessings[-1:]}
+
+
+def _property(blessing: types.Artifact, key: str) -> int:
+    return blessing.get_int_custom_property(key) if blessing.has_custom_property(key) else 0
+
+
+def last_blessed_model(candidate: types.BaseChannel) -> resolver.Resolver:
+    """Returns the node that resolves the baseline for a candidate model."""
+    return resolver.Resolver(
+        strategy_class=LastBlessedModelStrategy,
+        candidate=candidate,
+        model=types.Channel(type=standard_artifacts.Model),
+        model_blessing=types.Channel(type=standard_artifacts.ModelBlessing),
+    ).with_id("LatestBlessedModel")

@@ -1,0 +1,160 @@
+"""TFX nodes of the stage: the curated schema, statistics, anomalies, and the gate over them."""
+
+from __future__ import annotations
+
+import json
+import pathlib
+from typing import Any
+
+from tfx import types
+from tfx.dsl.components.base import base_beam_component, base_component, base_executor
+from tfx.types import artifact_utils, standard_artifacts, standard_component_specs
+from tfx.types.artifact import Artifact
+from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionParameter
+from tfx.types.system_executions import Process
+
+from components.errors import GateError
+from components.evaluation import gate as evaluation_gate
+from components.evaluation.options import EvaluationOptions
+from components.executor_path import BeamExecutorPath, ExecutorPath
+from components.validation import gate, schema_file
+from components.validation.options import ValidationOptions
+
+
+class DataVerdict(Artifact):
+    """Findings of the data gate: `findings.json`."""
+
+    TYPE_NAME = "DataVerdict"
+
+
+class SchemaImportSpec(ComponentSpec):
+    """Brings the curated schema into metadata. The text itself is the parameter, so that an edited file is a new execution."""
+
+    TYPE_ANNOTATION = Process
+    PARAMETERS = {"schema_text": ExecutionParameter(type=str)}
+    INPUTS = {}
+    OUTPUTS = {"schema": ChannelParameter(type=standard_artifacts.Schema)}
+
+
+class SchemaImportExecutor(base_executor.BaseExecutor):
+    """Writes the schema where TFX's readers expect it."""
+
+    def Do(self, input_dict, output_dict, exec_properties) -> None:
+        """See the base class."""
+        folder = pathlib.Path(artifact_utils.get_single_uri(output_dict["schema"]))
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / schema_file.FILE_NAME).write_text(exec_properties["schema_text"], encoding="utf-8")
+
+
+class SchemaImport(base_component.BaseComponent):
+    """See SchemaImportSpec."""
+
+    SPEC_CLASS = SchemaImportSpec
+    EXECUTOR_SPEC = ExecutorPath("components.validation.component.SchemaImportExecutor")
+
+    def __init__(self, schema_text: str):
+        super().__init__(SchemaImportSpec(schema_text=schema_text, schema=types.Channel(type=standard_artifacts.Schema)))
+
+
+class StatisticsGen(base_beam_component.BaseBeamComponent):
+    """TFX's StatisticsGen, described without importing it."""
+
+    SPEC_CLASS = standard_component_specs.StatisticsGenSpec
+    EXECUTOR_SPEC = BeamExecutorPath("tfx.components.statistics_gen.executor.Executor")
+
+    def __init__(self, examples: types.BaseChannel, schema: types.BaseChannel):
+        super().__init__(
+            standard_component_specs.StatisticsGenSpec(
+                examples=examples,
+                schema=schema,
+                exclude_splits="[]",
+                statistics=types.Channel(type=standard_artifacts.ExampleStatistics),
+            )
+        )
+
+
+class ExampleValidator(base_component.BaseComponent):
+    """TFX's ExampleValidator, described without importing it."""
+
+    SPEC_CLASS = standard_component_specs.ExampleValidatorSpec
+    EXECUTOR_SPEC = ExecutorPath("tfx.components.example_validator.executor.Executor")
+
+    def __init__(self, statistics: types.BaseChannel, schema: types.BaseChannel):
+        super().__init__(
+            standard_component_specs.ExampleValidatorSpec(
+                statistics=statistics,
+                schema=schema,
+                exclude_splits="[]",
+                anomalies=types.Channel(type=standard_artifacts.ExampleAnomalies),
+            )
+        )
+
+
+class DataGateSpec(ComponentSpec):
+    """Turns anomalies and the quarantine's size into findings, and stops the run on an error.
+
+    It also refuses, now that the classes are known, gates of the evaluation that could not say anything about them.
+    """
+
+    TYPE_ANNOTATION = Process
+    PARAMETERS = {"options": ExecutionParameter(type=str), "evaluation": ExecutionParameter(type=str)}
+    INPUTS = {
+        "examples": ChannelParameter(type=standard_artifacts.Examples),
+        "anomalies": ChannelParameter(type=standard_artifacts.ExampleAnomalies),
+        "schema": ChannelParameter(type=standard_artifacts.Schema),
+    }
+    OUTPUTS = {"verdict": ChannelParameter(type=DataVerdict)}
+
+
+class DataGateExecutor(base_executor.BaseExecutor):
+    """Runs `gate.check` on the artifacts."""
+
+    def Do(self, input_dict, output_dict, exec_properties: dict[str, Any]) -> None:
+        """See the base class.
+
+        Raises:
+          UsageError: A gate of the evaluation does not fit the classes.
+          GateError: A finding is an error. The findings are in the message, since outputs of a failed execution are removed.
+        """
+        examples = pathlib.Path(artifact_utils.get_single_uri(input_dict["examples"]))
+        ingestion = json.loads((examples / "summary.json").read_text(encoding="utf-8"))
+        evaluation = EvaluationOptions.model_validate_json(exec_properties["evaluation"])
+        evaluation_gate.check_applicable(evaluation, n_classes=len(ingestion["labels"]["train"]))
+        findings = gate.check(
+            anomalies_folder=artifact_utils.get_single_uri(input_dict["anomalies"]),
+            ingestion=ingestion,
+            schema=schema_file.read_folder(artifact_utils.get_single_uri(input_dict["schema"])),
+            options=ValidationOptions.model_validate_json(exec_properties["options"]),
+        )
+        errors = [finding for finding in findings if finding.severity == "error"]
+        if errors:
+            raise GateError("\n".join(finding.message for finding in errors), findings=findings)
+        folder = pathlib.Path(artifact_utils.get_single_uri(output_dict["verdict"]))
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "findings.json").write_text(json.dumps([finding.to_json() for finding in findings], indent=1))
+
+
+class DataGate(base_component.BaseComponent):
+    """See DataGateSpec."""
+
+    SPEC_CLASS = DataGateSpec
+    EXECUTOR_SPEC = ExecutorPath("components.validation.component.DataGateExecutor")
+
+    def __init__(
+        self,
+        examples: types.BaseChannel,
+        anomalies: types.BaseChannel,
+        schema: types.BaseChannel,
+        options: ValidationOptions,
+        evaluation: EvaluationOptions,
+    ):
+        super().__init__(
+            DataGateSpec(
+                examples=examples,
+                anomalies=anomalies,
+                schema=schema,
+                options=options.model_dump_json(),
+                evaluation=evaluation.model_dump_json(),
+                verdict=types.Channel(type=DataVerdict),
+            )
+        )

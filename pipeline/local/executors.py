@@ -1,0 +1,153 @@
+"""Hands executors to the worker process, in the launcher's own terms."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Mapping
+from typing import Any, BinaryIO
+
+from tfx.orchestration.portable import base_executor_operator
+from tfx.proto.orchestration import executable_spec_pb2, execution_result_pb2
+
+from components.errors import EnvironmentFailure, ParlanceError
+from pipeline.local import worker
+
+# What TensorFlow's C++ says instead of raising OSError.
+_DISK_FULL_WORDS = ("No space left on device", "Disk quota exceeded")
+
+
+class Interrupted(Exception):
+    """The user ended the run. An Exception on purpose: the launcher publishes the node as failed and cleans up after it."""
+
+
+class ExecutorFailed(ParlanceError):
+    """An executor raised an error that nobody foresaw. The log holds the traceback."""
+
+
+class WorkerProcess:
+    """One worker, started at the first executor that has to run."""
+
+    def __init__(self, log: BinaryIO, environment: Mapping[str, str]):
+        """Prepares; nothing is started yet.
+
+        Args:
+          log: Where the executors' output goes.
+          environment: Variables laid over this process's own.
+        """
+        self.peak_mib = 0.0
+        self._log = log
+        self._environment = dict(environment)
+        self._process: subprocess.Popen[bytes] | None = None
+        self._answers: BinaryIO | None = None
+        self._interrupted = threading.Event()
+
+    def run(self, spec: Any, invocation: Any) -> execution_result_pb2.ExecutorOutput:
+        """Runs one executor and waits for its output.
+
+        Raises:
+          ParlanceError: The executor's own error, or what the failure means.
+          Interrupted: `interrupt` was called.
+        """
+        if self.interrupted:
+            raise Interrupted
+        if self._process is None:
+            self._start()
+        is_beam = isinstance(spec, executable_spec_pb2.BeamExecutableSpec)
+        try:
+            worker.send(self._process.stdin, (spec.SerializeToString(), is_beam, invocation.SerializeToString()))
+            answer = worker.receive(self._answers)
+        except (EOFError, BrokenPipeError) as error:
+            raise self._died() from error
+        if self.interrupted:
+            raise Interrupted
+        self.peak_mib = max(self.peak_mib, answer["peak_mib"])
+        if "error" in answer:
+            raise answer["error"]
+        if "failure" in answer:
+            raise _explain(answer["failure"], answer["oserror"])
+        return execution_result_pb2.ExecutorOutput.FromString(answer["output"])
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether `interrupt` was called."""
+        return self._interrupted.is_set()
+
+    def interrupt(self) -> None:
+        """Ends the worker; a waiting `run` raises Interrupted. Safe to call from a signal handler."""
+        self._interrupted.set()
+        if self._process is not None:
+            _kill_group(self._process)
+
+    def close(self) -> None:
+        """Ends the worker, if one runs."""
+        if self._process is not None:
+            _kill_group(self._process)
+            self._process.wait()
+            self._process.stdin.close()
+            self._answers.close()
+            self._process = None
+
+    def _start(self) -> None:
+        reader, writer = os.pipe()
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "pipeline.local.worker", str(writer)],
+            stdin=subprocess.PIPE,
+            stdout=self._log,
+            stderr=self._log,
+            pass_fds=[writer],
+            env={**os.environ, **self._environment},
+            # Ctrl-C goes to the whole foreground group; the parent decides when the worker ends.
+            start_new_session=True,
+        )
+        os.close(writer)
+        self._answers = os.fdopen(reader, "rb")
+
+    def _died(self) -> Exception:
+        code = self._process.wait()
+        self.close()
+        if self.interrupted:
+            return Interrupted()
+        if code == -signal.SIGKILL:
+            return EnvironmentFailure(
+                "The worker process was killed (SIGKILL); when nobody did that by hand, the machine ran out of memory. "
+                "Lower model.batch_size or use a machine with more memory, then run again: finished nodes are cached"
+            )
+        name = signal.Signals(-code).name if code < 0 else f"exit code {code}"
+        return EnvironmentFailure(f"The worker process died ({name}); the log has its last words. Finished nodes are cached")
+
+
+def _kill_group(process: subprocess.Popen[bytes]) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+
+
+def _explain(failure: str, number: int | None) -> ParlanceError:
+    if number in (errno.ENOSPC, errno.EDQUOT) or any(words in failure for words in _DISK_FULL_WORDS):
+        return EnvironmentFailure("The disk is full. Free some space and run again: finished nodes are cached")
+    if number in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return EnvironmentFailure(f"The run's folder cannot be written: {os.strerror(number)}. Choose another with --root")
+    return ExecutorFailed(failure)
+
+
+def operators(process: WorkerProcess) -> dict[Any, Any]:
+    """Returns the launcher's table of executor operators, all of them on the given worker."""
+
+    class OnWorker(base_executor_operator.BaseExecutorOperator):
+        """Runs Python and Beam executors on the worker process."""
+
+        SUPPORTED_EXECUTOR_SPEC_TYPE = [
+            executable_spec_pb2.PythonClassExecutableSpec,
+            executable_spec_pb2.BeamExecutableSpec,
+        ]
+        SUPPORTED_PLATFORM_CONFIG_TYPE = []
+
+        def run_executor(self, execution_info):
+            return process.run(self._executor_spec, execution_info.to_proto())
+
+    return dict.fromkeys(OnWorker.SUPPORTED_EXECUTOR_SPEC_TYPE, OnWorker)

@@ -1,0 +1,107 @@
+"""Progress for people: one line per node; live on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+import time
+from collections.abc import Sequence
+from typing import Any, TextIO
+
+_MARKS = {"complete": "✓", "cached": "✓", "failed": "✗", "skipped": "–"}
+_SPINNER = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
+_TICK_SECONDS = 0.1
+
+
+class Progress:
+    """Shows a run on a stream."""
+
+    def __init__(self, stream: TextIO):
+        self._stream = stream
+        self._live = stream.isatty()
+        self._width = 0
+        self._stop: threading.Event | None = None
+        self._ticker: threading.Thread | None = None
+
+    def run_started(self, run_id: str, nodes: Sequence[str]) -> None:
+        """See runner.Listener."""
+        self._width = max(map(len, nodes))
+        self._print(f"run {run_id}\n")
+
+    def node_started(self, node_id: str) -> None:
+        """See runner.Listener."""
+        if not self._live:
+            return
+        self._stop = threading.Event()
+        self._ticker = threading.Thread(target=self._tick, args=(node_id, self._stop), daemon=True)
+        self._ticker.start()
+
+    def node_ended(self, node: dict[str, Any]) -> None:
+        """See runner.Listener."""
+        self._end_tick()
+        self._print(node_line(node, self._width) + "\n")
+
+    def _tick(self, node_id: str, stop: threading.Event) -> None:
+        started = time.monotonic()
+        for frame in itertools.cycle(_SPINNER):
+            self._print(f"\r  {frame} {node_id:<{self._width}} {time.monotonic() - started:7.1f} s")
+            if stop.wait(_TICK_SECONDS):
+                return
+
+    def _end_tick(self) -> None:
+        if self._ticker is not None:
+            self._stop.set()
+            self._ticker.join()
+            self._ticker = None
+            self._print("\r\x1b[K")
+
+    def _print(self, text: str) -> None:
+        self._stream.write(text)
+        self._stream.flush()
+
+
+def node_line(node: dict[str, Any], width: int) -> str:
+    """Returns the line of a node that has ended: mark, id, seconds, `cached`, and its key numbers or its error's first line."""
+    if node["state"] == "failed":
+        note = node["error"].splitlines()[0]
+    elif node["state"] == "skipped":
+        note = "skipped"
+    else:
+        facts = [_fact(name, value) for name, value in node["summary"].items()]
+        note = ", ".join((["cached"] if node["state"] == "cached" else []) + facts)
+    return f"  {_MARKS[node['state']]} {node['id']:<{width}} {node['seconds']:7.1f} s  {note}".rstrip()
+
+
+def conclusion(record: dict[str, Any]) -> list[str]:
+    """Returns the last lines of a run: the verdict, the accuracy beside its yardsticks, the pushed version, the report."""
+    lines = []
+    if "error" in record:
+        lines.append(f"{record['state']}: {record['error']}")
+    elif record["verdict"] is None:
+        lines.append(record["state"])
+    else:
+        lines.append("blessed" if record["verdict"]["blessed"] else "rejected: the gate said no")
+    if record["verdict"] and "error" not in record:
+        marks = {"error": "FAIL", "warning": "warn"}
+        lines += [f"  {marks[f['severity']]}  {f['message']}" for f in record["verdict"]["findings"] if f["severity"] in marks]
+    if (accuracy := record["metrics"].get("accuracy")) is not None:
+        yardsticks = [
+            f"{name} {metrics['accuracy']:.4f}" if metrics else f"{name} none yet"
+            for name, metrics in (("majority class", record["majority_metrics"]), ("baseline", record["baseline_metrics"]))
+        ]
+        lines.append(f"accuracy {accuracy:.4f}  ({', '.join(yardsticks)})")
+    if record["pushed"]:
+        lines.append(f"pushed   {record['pushed']['model']} version {record['pushed']['version']} to {record['pushed']['path']}")
+    took = f"{record['seconds']:.1f} s"
+    if "peak_mib" in record:
+        took += f", peak memory {record['peak_mib'] / 1024:.1f} GiB"
+    return [*lines, f"took     {took}", f"log      {record['log']}", f"report   {record['report']}"]
+
+
+def _fact(name: str, value: Any) -> str:
+    name = name.replace("_", " ")
+    if isinstance(value, bool):
+        return name if value else f"not {name}"
+    if isinstance(value, float):
+        return f"{name} {value:.3f}" if abs(value) < 10 else f"{name} {value:,.0f}"
+    return f"{name} {value:,}" if isinstance(value, int) else f"{name} {value}"

@@ -1,0 +1,86 @@
+"""What tests share: the order (fast first), the real data sets, and one pipeline run for all end-to-end tests."""
+
+from __future__ import annotations
+
+import json
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+PROJECT = pathlib.Path(__file__).resolve().parent.parent
+# Small enough for a minute, large enough that a trained model beats the majority class by far.
+SMALL_INTENTS = (
+    "data.source.languages=[de, en, es]",
+    "data.source.rows=4000",
+    "model.epochs=4",
+    "evaluation.gates=[{metric: accuracy, above_majority: 0.2}, {metric: accuracy, max_drop: 0.05}]",
+    "validation.warn_only=[language, intent]",
+)
+
+
+def pytest_collection_modifyitems(items):
+    """Runs tests without TensorFlow first, then those with it, then those that use the shared pipeline run."""
+    items.sort(key=lambda item: 2 if item.get_closest_marker("end_to_end") else 1 if item.get_closest_marker("tensorflow") else 0)
+
+
+@pytest.fixture(scope="session")
+def real_data() -> pathlib.Path:
+    """Folder of the real data sets (see benchmarks/README.md); tests that need it skip without it."""
+    folder = pathlib.Path(os.environ.get("PARLANCE_DATA", PROJECT.parent / "shared" / "data"))
+    if not folder.is_dir():
+        pytest.skip(f"no real data sets in {folder}; name their folder in PARLANCE_DATA")
+    return folder
+
+
+def parlance(*arguments: Any, cwd: pathlib.Path = PROJECT, **options: Any) -> subprocess.CompletedProcess[str]:
+    """Runs the command line as a user would."""
+    return subprocess.run(
+        [sys.executable, "-m", "pipeline.cli", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        check=False,
+        **options,
+    )
+
+
+def run_arguments(root: pathlib.Path, *more: str) -> list[str]:
+    """The arguments of a run of the small intents pipeline."""
+    settings = [word for setting in SMALL_INTENTS for word in ("--set", setting)]
+    return ["run", "--root", str(root), *settings, *more]
+
+
+class SharedRun:
+    """One finished run of the small intents pipeline, with its root."""
+
+    def __init__(self, root: pathlib.Path):
+        shown = parlance(*run_arguments(root, "--output", "json"))
+        assert shown.returncode == 0, shown.stdout + shown.stderr
+        self.root = root
+        self.record: dict[str, Any] = json.loads(shown.stdout)
+        self.progress = shown.stderr
+
+    def outputs(self, node_id: str) -> pathlib.Path:
+        """The folder of a node's output channels in this run."""
+        return self.root / "pipelines" / "intents" / node_id
+
+    def output(self, node_id: str, channel: str) -> pathlib.Path:
+        """The one artifact a node wrote to a channel."""
+        [artifact] = (self.outputs(node_id) / channel).iterdir()
+        return artifact
+
+    def copy(self, root: pathlib.Path) -> pathlib.Path:
+        """A root of its own with the pipeline file's pushed models, for tests that change things."""
+        shutil.copytree(self.root / "serving", root / "serving")
+        return root
+
+
+@pytest.fixture(scope="session")
+def shared_run(tmp_path_factory) -> SharedRun:
+    """The run that all end-to-end tests look at. They must not change its root."""
+    return SharedRun(tmp_path_factory.mktemp("shared") / "root")

@@ -1,0 +1,118 @@
+"""The pipeline definition."""
+
+import pathlib
+
+import pytest
+
+from components.errors import UsageError
+from components.validation import schema_file
+from pipeline import config
+
+pytestmark = pytest.mark.tensorflow  # importing TFX here, in a process that also runs TensorFlow tests, imports it whole
+
+SCHEMA = """
+feature { name: "text" type: BYTES }
+feature { name: "queue" type: BYTES not_in_environment: "SERVING" }
+feature { name: "language" type: BYTES not_in_environment: "SERVING" }
+"""
+
+
+def tickets(**data):
+    values = {"source": {"type": "csv", "path": "t.csv"}, "text": "text", "label": "queue", "segments": ["language"], **data}
+    return config.PipelineConfig.model_validate(
+        {
+            "name": "tickets",
+            "data": values,
+            "schema": "schema.pbtxt",
+            "evaluation": {"gates": [{"metric": "accuracy", "min": 0.5}]},
+        }
+    )
+
+
+class TestRoles:
+    def test_a_file_that_fits_passes(self):
+        from pipeline import dag
+
+        dag.check_roles(tickets(), schema_file.parse(SCHEMA))
+
+    @pytest.mark.parametrize(
+        ("data", "schema", "message"),
+        [
+            (
+                {"label": "topic"},
+                SCHEMA,
+                "data.label names 'topic', which the schema does not list; it lists: language, queue, text",
+            ),
+            ({"segments": ["region"]}, SCHEMA, "data.segments names 'region'"),
+            ({"text": "body"}, SCHEMA, "data.text names 'body'"),
+            ({"text": "language"}, SCHEMA, "text column 'language' must be in the environment SERVING"),
+            ({"exclude": ["language"]}, SCHEMA, "'language' is in data.exclude"),
+            (
+                {},
+                SCHEMA.replace('"queue" type: BYTES not_in_environment: "SERVING"', '"queue" type: BYTES'),
+                "read its own answer",
+            ),
+            ({"text": []}, SCHEMA.replace("type: BYTES }", 'type: BYTES not_in_environment: "SERVING" }', 1), "no input"),
+        ],
+    )
+    def test_one_that_does_not_says_why(self, data, schema, message):
+        from pipeline import dag
+
+        with pytest.raises(UsageError, match=message):
+            dag.check_roles(tickets(**data), schema_file.parse(schema))
+
+
+class TestPaths:
+    def test_relative_paths_are_the_working_directorys(self, monkeypatch, tmp_path):
+        from pipeline import dag
+
+        monkeypatch.chdir(tmp_path)
+        assert dag.resolve_path("data/t.csv") == str(tmp_path / "data" / "t.csv")
+
+    def test_files_inside_packages(self):
+        from pipeline import dag
+
+        assert pathlib.Path(dag.resolve_path("package:pytest/__init__.py")).is_file()
+
+    @pytest.mark.parametrize(
+        ("path", "message"), [("package:no_such_pkg/x", "not installed"), ("package:pytest/x.csv", "has no x.csv")]
+    )
+    def test_packages_that_do_not_have_it(self, path, message):
+        from pipeline import dag
+
+        with pytest.raises(UsageError, match=message):
+            dag.resolve_path(path)
+
+
+@pytest.mark.parametrize("path", sorted(config.CONFIGS.glob("*.yaml")), ids=lambda path: path.stem)
+def test_the_shipped_pipelines_compile_and_name_executors_that_exist(path, tmp_path):
+    from tfx.orchestration import metadata
+    from tfx.orchestration.local import runner_utils
+    from tfx.utils import import_utils
+
+    from pipeline import dag
+    from pipeline.local import launch
+
+    compiled = dag.compile_pipeline(
+        config.load(path), tmp_path, metadata.sqlite_metadata_connection_config(str(tmp_path / "m.db"))
+    )
+    deployment = runner_utils.extract_local_deployment_config(compiled)
+    for node_id in launch.node_ids(compiled):
+        if node_id == "LatestBlessedModel":
+            continue  # a resolver has no executor
+        spec = runner_utils.extract_executor_spec(deployment, node_id)
+        path = getattr(spec, "class_path", "") or spec.python_executor_spec.class_path
+        assert import_utils.import_class_by_path(path)
+
+
+def test_changed_code_changes_the_fingerprint(tmp_path, monkeypatch):
+    import components
+    from pipeline import dag
+
+    stage = tmp_path / "transform"
+    stage.mkdir()
+    (stage / "text.py").write_text("a = 1")
+    monkeypatch.setattr(components, "__file__", str(tmp_path / "__init__.py"))
+    before = dag.code_fingerprint("transform")
+    (stage / "text.py").write_text("a = 2")
+    assert dag.code_fingerprint("transform") != before
