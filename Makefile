@@ -1,6 +1,9 @@
 # Everything a fresh machine needs is done by the targets themselves; see README.md.
 .PHONY: setup run test lint lock bench
 
+# Some containers forbid Python to keep compiled modules; every import of TensorFlow would then take ten seconds longer.
+export PYTHONDONTWRITEBYTECODE :=
+
 parlance := .venv/bin/parlance
 python := .venv/bin/python
 

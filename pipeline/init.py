@@ -22,7 +22,9 @@ from components.validation import schema_file
 from pipeline.config import PipelineConfig
 
 # A file called `data` says nothing; its folder usually does.
-_GENERIC_STEMS = frozenset({"data", "dataset", "table", "train", "all", "full", "export", "records", "rows", "part", "messages", "turn"})
+_GENERIC_STEMS = frozenset(
+    {"data", "dataset", "table", "train", "all", "full", "export", "records", "rows", "part", "messages", "turn"}
+)
 _NAME = re.compile(PipelineConfig.model_fields["name"].metadata[0].pattern)
 _MAX_NAME = 63
 
@@ -180,9 +182,8 @@ def _profile(source: FileSource, expressions: Mapping[str, derivation.Expression
         profiler.add(rows, sum(len(entry.positions) for entry in chunk.rejected))
     profile = profiler.finish()
     if not profile.rows:
-        raise UsageError(
-            f"{source.path} has no rows, only {profile.rejected} that cannot be read; a table needs at least two classes"
-        )
+        unreadable = f"; {profile.rejected} cannot be read" if profile.rejected else ""
+        raise UsageError(f"{source.path} has no rows{unreadable}. A classifier takes rows of at least two classes")
     return profile
 
 

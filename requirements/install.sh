@@ -51,6 +51,6 @@ fi
 
 "$venv/bin/python" -m pip install -q --disable-pip-version-check uv
 echo "set-up: installing the locked packages into .venv"
-"$venv/bin/uv" pip install -q --python "$venv/bin/python" --compile-bytecode --require-hashes -r "$lock"
+"$venv/bin/uv" pip install -q --python "$venv/bin/python" --require-hashes -r "$lock"
 "$venv/bin/uv" pip install -q --python "$venv/bin/python" --no-deps --no-build-isolation --config-settings editable_mode=compat -e .
 printf '%s' "$fingerprint" >"$stamp"

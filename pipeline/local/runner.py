@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import resource
+import shutil
 import signal
 import time
 from collections.abc import Iterator, Sequence
@@ -21,6 +22,14 @@ from pipeline import dag, record, records
 from pipeline.config import PipelineConfig
 from pipeline.local import executors, launch
 from pipeline.local.root import Root
+
+_WORKER_ENVIRONMENT = {
+    "TF_CPP_MIN_LOG_LEVEL": "1",
+    # Vocabularies and hashes must not depend on the process they were made in.
+    "PYTHONHASHSEED": "0",
+    # Some containers forbid Python to keep compiled modules, which makes every import of TensorFlow ten seconds longer.
+    "PYTHONDONTWRITEBYTECODE": "",
+}
 
 
 class Listener(Protocol):
@@ -94,9 +103,11 @@ class _Run:
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname).1s %(name)s: %(message)s"))
         logging.getLogger().addHandler(handler)
         error: Exception | None = None
+        scratch = self.folder / "tmp"
+        scratch.mkdir()
         try:
             with open(log_path, "ab", buffering=0) as log:
-                worker = executors.WorkerProcess(log, {"TF_CPP_MIN_LOG_LEVEL": "1", "PYTHONHASHSEED": "0"})
+                worker = executors.WorkerProcess(log, {**_WORKER_ENVIRONMENT, "TMPDIR": str(scratch)})
                 with contextlib.closing(worker), _interruptible(worker):
                     error = self._launch_all(worker)
                     peak_mib = worker.peak_mib
@@ -106,6 +117,7 @@ class _Run:
         finally:
             logging.getLogger().removeHandler(handler)
             handler.close()
+            shutil.rmtree(scratch, ignore_errors=True)
         own_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         return record.close(
             run_id=self.run_id,
