@@ -9,17 +9,24 @@ from __future__ import annotations
 
 from tfx.dsl.components.base import executor_spec
 
+# Travels with the compiled pipeline as an extra flag of the executor, the one free field its spec has.
+LEAN_FLAG = "--lean"
+
 
 class ExecutorPath(executor_spec.ExecutorClassSpec):
-    """A Python executor, by the import path of its class."""
+    """A Python executor, by the import path of its class.
 
-    def __init__(self, path: str):
+    A `lean` one needs neither TensorFlow nor Beam nor TFMA, so a runner may give it a process that starts without them.
+    """
+
+    def __init__(self, path: str, lean: bool = False):
         # The base class only derives the path from the class; the class itself is never asked for.
         super().__init__(executor_class=object)
         self._class_path = path
+        self.extra_flags = [LEAN_FLAG] if lean else []
 
     def __reduce__(self):
-        return type(self), (self._class_path,)
+        return type(self), (self._class_path, LEAN_FLAG in self.extra_flags)
 
 
 class BeamExecutorPath(executor_spec.BeamExecutorSpec):

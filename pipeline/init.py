@@ -135,7 +135,7 @@ def _source_type(data: str) -> str:
 
 
 def _checked_name(name: str) -> str:
-    if not _NAME.match(name):
+    if not _NAME.fullmatch(name):
         raise UsageError(
             f"A name starts with a lower-case letter and has only a-z, 0-9, _ and -, at most {_MAX_NAME}; received {name!r}"
         )

@@ -250,7 +250,7 @@ def _strings(batch: pa.RecordBatch, column: str) -> pa.Array:
 
 
 @beam.ptransform_fn
-def _MeasureSlices(  # noqa: N802 - a transform is named like a class
+def _MeasureSlices(
     extracts: beam.PCollection, measure: Callable[[Sequence[pa.RecordBatch]], dict[str, Any]]
 ) -> evaluator.Evaluation:
     """Gathers the scored rows and measures them together."""
@@ -278,7 +278,7 @@ def _slice_metrics(report: Mapping[str, Any]) -> Iterator[tuple[slicer.SliceKeyT
 
 
 @beam.ptransform_fn
-def _WriteReport(evaluation: evaluator.Evaluation, path: str) -> beam.PCollection:  # noqa: N802 - as above
+def _WriteReport(evaluation: evaluator.Evaluation, path: str) -> beam.PCollection:
     return evaluation[_REPORT] | "WriteJson" >> beam.Map(_write_json, path=path)
 
 

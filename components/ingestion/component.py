@@ -90,7 +90,7 @@ class ExampleGen(base_component.BaseComponent):
     """Ingestion from a source that has no files, e.g. a sampled grammar."""
 
     SPEC_CLASS = ExampleGenSpec
-    EXECUTOR_SPEC = ExecutorPath("components.ingestion.component.ExampleGenExecutor")
+    EXECUTOR_SPEC = ExecutorPath("components.ingestion.component.ExampleGenExecutor", lean=True)
 
     def __init__(self, data: DataOptions, schema: types.BaseChannel, code: str, source_fingerprint: str):
         super().__init__(_spec(data, schema, code, source_fingerprint=source_fingerprint))
@@ -134,7 +134,7 @@ class FileExampleGen(base_component.BaseComponent):
     """Ingestion from files: TFX's driver resolves `{SPAN}`, `{VERSION}` and dates to the newest, and fingerprints the files."""
 
     SPEC_CLASS = ExampleGenSpec
-    EXECUTOR_SPEC = ExecutorPath("components.ingestion.component.ExampleGenExecutor")
+    EXECUTOR_SPEC = ExecutorPath("components.ingestion.component.ExampleGenExecutor", lean=True)
     DRIVER_CLASS = FileDriver
 
     def __init__(self, data: DataOptions, schema: types.BaseChannel, code: str, path: str):

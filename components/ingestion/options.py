@@ -48,14 +48,15 @@ class Split(Options):
     """How rows become the splits train, eval and test.
 
     Attributes:
-      by: `hash` (of the whole row), `group` (rows of one `data.group` stay together), `time` (`data.timestamp` in order: the
-        newest rows are test, those before them eval) or `column` (the column named here says it).
+      by: `hash` (of the row as it is stored; of its group where `data.group` is set), `group` (rows of one `data.group` stay
+        together; rows without one stand for themselves), `time` (`data.timestamp` in order: the newest rows are test, those
+        before them eval) or `column` (the column named here says it).
       eval: Share of rows for the eval split, which picks models and thresholds.
       test: Share of rows for the test split, which only measures.
       seed: Salt of the hash.
       gap: With `time`: seconds of data dropped (quarantined as `gap`) before each later split, so that neighbours do not leak.
       column: With `column`: its name. Values train, training -> train; val, valid, validation, dev, eval -> eval; test -> test;
-        compared without case. If the column has no eval rows, an `eval` share of its train rows is taken by hash.
+        compared without case. If the column has no eval or no test rows, that share of its train rows is taken by hash.
     """
 
     by: Literal["hash", "group", "time", "column"] = "hash"
@@ -83,9 +84,9 @@ class DataOptions(Options):
       group: Column whose rows never straddle splits.
       timestamp: Column that orders rows: seconds since the epoch or ISO 8601 text.
       split: How rows become splits.
-      derive: New columns from expressions over numeric columns, e.g. `big_tip: tips > 0.2 * fare`.
+      derive: New columns from expressions over columns, e.g. `big_tip: tips > 0.2 * fare`; a later one may use an earlier one.
       exclude: Columns dropped after `derive`: leaks, identifiers, anything no model may see.
-      max_text_bytes: Rows whose text is longer (UTF-8 bytes) are quarantined.
+      max_text_bytes: Rows with a longer string (UTF-8 bytes) in any stored column are quarantined.
     """
 
     source: Source

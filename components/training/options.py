@@ -8,17 +8,59 @@ from pydantic import Field, field_validator
 
 from components.options import Options
 
+Width = Annotated[int, Field(gt=0, le=8)]
+
 
 class NgramsOptions(Options):
-    """Encoder `ngrams`: hashed word and character n-grams in an embedding bag."""
+    """Encoder `ngrams`: hashed word and character n-grams in an embedding bag.
+
+    Attributes:
+      words: Widths of word n-grams.
+      characters: Widths of character n-grams, inside words.
+      buckets: Hash buckets; n-grams that share one cannot be told apart.
+      max_features: At most this many buckets, the most frequent in training, get a row in the embedding table.
+      min_rows: Buckets that fewer training rows use get no row.
+      dimension: Width of the embedding.
+      dropout: Share of n-grams hidden at each training step.
+      max_characters: Texts are cut here.
+    """
 
     name: Literal["ngrams"] = "ngrams"
+    words: tuple[Width, ...] = Field(default=(1, 2), min_length=1)
+    characters: tuple[Width, ...] = Field(default=(2, 3, 4, 5), min_length=1)
+    buckets: int = Field(default=2**20, ge=2**10, le=2**24)
+    max_features: int = Field(default=100_000, gt=0)
+    min_rows: int = Field(default=2, gt=0)
+    dimension: int = Field(default=128, gt=0)
+    dropout: float = Field(default=0.3, ge=0, lt=1)
+    max_characters: int = Field(default=2000, gt=0)
 
 
 class TokensOptions(Options):
-    """Encoder `tokens`: a vocabulary of tokens and a small convolutional network."""
+    """Encoder `tokens`: a vocabulary of tokens and a small convolutional network.
+
+    Attributes:
+      vocabulary: At most this many tokens, the most frequent in training, are known.
+      min_count: Tokens seen less often in training are unknown.
+      unknown_buckets: Unknown tokens are hashed into this many.
+      max_tokens: Texts are cut here.
+      widths: Widths of the convolutions, in tokens.
+      filters: Filters of each width.
+      dimension: Width of the embedding.
+      dropout: Share of tokens hidden at each training step.
+      max_characters: Texts are cut here.
+    """
 
     name: Literal["tokens"] = "tokens"
+    vocabulary: int = Field(default=30_000, gt=0)
+    min_count: int = Field(default=2, gt=0)
+    unknown_buckets: int = Field(default=64, gt=0)
+    max_tokens: int = Field(default=64, gt=0)
+    widths: tuple[Width, ...] = Field(default=(1, 2, 3), min_length=1)
+    filters: int = Field(default=128, gt=0)
+    dimension: int = Field(default=128, gt=0)
+    dropout: float = Field(default=0.1, ge=0, lt=1)
+    max_characters: int = Field(default=2000, gt=0)
 
 
 Encoder = Annotated[NgramsOptions | TokensOptions, Field(discriminator="name")]
@@ -29,6 +71,9 @@ class ModelOptions(Options):
 
     Attributes:
       encoder: How text becomes a vector; `ngrams` or `tokens`, alone or as a mapping with its options.
+      hidden: Width of the hidden layer.
+      dropout: Share of units hidden at each training step.
+      label_smoothing: Share of each label's weight spread over all labels.
       epochs: Upper bound; early stopping on the eval split usually ends sooner.
       batch_size: Rows a step.
       learning_rate: Peak learning rate.
@@ -39,9 +84,12 @@ class ModelOptions(Options):
     """
 
     encoder: Encoder = NgramsOptions()
-    epochs: int = Field(default=20, gt=0)
+    hidden: int = Field(default=256, gt=0)
+    dropout: float = Field(default=0.5, ge=0, lt=1)
+    label_smoothing: float = Field(default=0.1, ge=0, lt=1)
+    epochs: int = Field(default=10, gt=0)
     batch_size: int = Field(default=256, gt=0)
-    learning_rate: float = Field(default=1e-3, gt=0)
+    learning_rate: float = Field(default=4e-3, gt=0)
     class_weights: Literal["none", "balanced"] = "none"
     patience: int = Field(default=3, gt=0)
     top_k: int = Field(default=5, gt=0)

@@ -50,7 +50,7 @@ class SchemaImport(base_component.BaseComponent):
     """See SchemaImportSpec."""
 
     SPEC_CLASS = SchemaImportSpec
-    EXECUTOR_SPEC = ExecutorPath("components.validation.component.SchemaImportExecutor")
+    EXECUTOR_SPEC = ExecutorPath("components.validation.component.SchemaImportExecutor", lean=True)
 
     def __init__(self, schema_text: str):
         super().__init__(SchemaImportSpec(schema_text=schema_text, schema=types.Channel(type=standard_artifacts.Schema)))
@@ -138,7 +138,7 @@ class DataGate(base_component.BaseComponent):
     """See DataGateSpec."""
 
     SPEC_CLASS = DataGateSpec
-    EXECUTOR_SPEC = ExecutorPath("components.validation.component.DataGateExecutor")
+    EXECUTOR_SPEC = ExecutorPath("components.validation.component.DataGateExecutor", lean=True)
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""Hands executors to the worker process, in the launcher's own terms."""
+"""Hands executors to worker processes, in the launcher's own terms."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from typing import Any, BinaryIO
 from tfx.orchestration.portable import base_executor_operator
 from tfx.proto.orchestration import executable_spec_pb2, execution_result_pb2
 
+from components import executor_path
 from components.errors import EnvironmentFailure, ParlanceError
 from pipeline.local import worker
 
@@ -33,19 +34,39 @@ class ExecutorFailed(ParlanceError):
 class WorkerProcess:
     """One worker, started at the first executor that has to run."""
 
-    def __init__(self, log: BinaryIO, environment: Mapping[str, str]):
+    def __init__(self, log: BinaryIO, environment: Mapping[str, str], lean: bool):
         """Prepares; nothing is started yet.
 
         Args:
           log: Where the executors' output goes.
           environment: Variables laid over this process's own.
+          lean: Whether it runs without TensorFlow, see `worker`.
         """
         self.peak_mib = 0.0
         self._log = log
         self._environment = dict(environment)
+        self._lean = lean
         self._process: subprocess.Popen[bytes] | None = None
         self._answers: BinaryIO | None = None
         self._interrupted = threading.Event()
+
+    def start(self) -> None:
+        """Starts the process, so that its imports are done when the first executor comes. Does nothing if it runs already."""
+        if self._process is not None:
+            return
+        reader, writer = os.pipe()
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "pipeline.local.worker", str(writer), *([worker.LEAN_ARGUMENT] if self._lean else [])],
+            stdin=subprocess.PIPE,
+            stdout=self._log,
+            stderr=self._log,
+            pass_fds=[writer],
+            env={**os.environ, **self._environment},
+            # Ctrl-C goes to the whole foreground group; the parent decides when the worker ends.
+            start_new_session=True,
+        )
+        os.close(writer)
+        self._answers = os.fdopen(reader, "rb")
 
     def run(self, spec: Any, invocation: Any) -> execution_result_pb2.ExecutorOutput:
         """Runs one executor and waits for its output.
@@ -54,17 +75,16 @@ class WorkerProcess:
           ParlanceError: The executor's own error, or what the failure means.
           Interrupted: `interrupt` was called.
         """
-        if self.interrupted:
+        if self._interrupted.is_set():
             raise Interrupted
-        if self._process is None:
-            self._start()
+        self.start()
         is_beam = isinstance(spec, executable_spec_pb2.BeamExecutableSpec)
         try:
             worker.send(self._process.stdin, (spec.SerializeToString(), is_beam, invocation.SerializeToString()))
             answer = worker.receive(self._answers)
         except (EOFError, BrokenPipeError) as error:
             raise self._died() from error
-        if self.interrupted:
+        if self._interrupted.is_set():
             raise Interrupted
         self.peak_mib = max(self.peak_mib, answer["peak_mib"])
         if "error" in answer:
@@ -72,11 +92,6 @@ class WorkerProcess:
         if "failure" in answer:
             raise _explain(answer["failure"], answer["oserror"])
         return execution_result_pb2.ExecutorOutput.FromString(answer["output"])
-
-    @property
-    def interrupted(self) -> bool:
-        """Whether `interrupt` was called."""
-        return self._interrupted.is_set()
 
     def interrupt(self) -> None:
         """Ends the worker; a waiting `run` raises Interrupted. Safe to call from a signal handler."""
@@ -93,25 +108,10 @@ class WorkerProcess:
             self._answers.close()
             self._process = None
 
-    def _start(self) -> None:
-        reader, writer = os.pipe()
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "pipeline.local.worker", str(writer)],
-            stdin=subprocess.PIPE,
-            stdout=self._log,
-            stderr=self._log,
-            pass_fds=[writer],
-            env={**os.environ, **self._environment},
-            # Ctrl-C goes to the whole foreground group; the parent decides when the worker ends.
-            start_new_session=True,
-        )
-        os.close(writer)
-        self._answers = os.fdopen(reader, "rb")
-
     def _died(self) -> Exception:
         code = self._process.wait()
         self.close()
-        if self.interrupted:
+        if self._interrupted.is_set():
             return Interrupted()
         if code == -signal.SIGKILL:
             return EnvironmentFailure(
@@ -135,11 +135,44 @@ def _explain(failure: str, number: int | None) -> ParlanceError:
     return ExecutorFailed(failure)
 
 
-def operators(process: WorkerProcess) -> dict[Any, Any]:
-    """Returns the launcher's table of executor operators, all of them on the given worker."""
+class Workers:
+    """The worker processes of a run: a lean one, and one with TensorFlow, Beam and TFMA, which starts to import them early."""
+
+    def __init__(self, log: BinaryIO, environment: Mapping[str, str]):
+        """Prepares; a run that is cached throughout starts no process at all. See WorkerProcess."""
+        self._lean = WorkerProcess(log, environment, lean=True)
+        self._full = WorkerProcess(log, environment, lean=False)
+        self.interrupted = False
+
+    @property
+    def peak_mib(self) -> float:
+        """Peak memory of all workers together, in MiB."""
+        return self._lean.peak_mib + self._full.peak_mib
+
+    def run(self, spec: Any, invocation: Any) -> execution_result_pb2.ExecutorOutput:
+        """Runs one executor; see WorkerProcess.run."""
+        # Whatever has to run, something that needs TensorFlow will follow it.
+        self._full.start()
+        lean = executor_path.LEAN_FLAG in getattr(spec, "extra_flags", ())
+        return (self._lean if lean else self._full).run(spec, invocation)
+
+    def interrupt(self) -> None:
+        """Ends all workers; a waiting `run` raises Interrupted. Safe to call from a signal handler."""
+        self.interrupted = True
+        self._lean.interrupt()
+        self._full.interrupt()
+
+    def close(self) -> None:
+        """Ends all workers."""
+        self._lean.close()
+        self._full.close()
+
+
+def operators(workers: Workers) -> dict[Any, Any]:
+    """Returns the launcher's table of executor operators, all of them on the given workers."""
 
     class OnWorker(base_executor_operator.BaseExecutorOperator):
-        """Runs Python and Beam executors on the worker process."""
+        """Runs Python and Beam executors on a worker process."""
 
         SUPPORTED_EXECUTOR_SPEC_TYPE = [
             executable_spec_pb2.PythonClassExecutableSpec,
@@ -148,6 +181,6 @@ def operators(process: WorkerProcess) -> dict[Any, Any]:
         SUPPORTED_PLATFORM_CONFIG_TYPE = []
 
         def run_executor(self, execution_info):
-            return process.run(self._executor_spec, execution_info.to_proto())
+            return workers.run(self._executor_spec, execution_info.to_proto())
 
     return dict.fromkeys(OnWorker.SUPPORTED_EXECUTOR_SPEC_TYPE, OnWorker)

@@ -107,10 +107,10 @@ class _Run:
         scratch.mkdir()
         try:
             with open(log_path, "ab", buffering=0) as log:
-                worker = executors.WorkerProcess(log, {**_WORKER_ENVIRONMENT, "TMPDIR": str(scratch)})
-                with contextlib.closing(worker), _interruptible(worker):
-                    error = self._launch_all(worker)
-                    peak_mib = worker.peak_mib
+                workers = executors.Workers(log, {**_WORKER_ENVIRONMENT, "TMPDIR": str(scratch)})
+                with contextlib.closing(workers), _interruptible(workers):
+                    error = self._launch_all(workers)
+                    peak_mib = workers.peak_mib
             if error is not None:
                 # The launcher publishes a failed executor, but not a driver that failed before it.
                 self.root.fail_unfinished()
@@ -130,7 +130,7 @@ class _Run:
             peak_mib=peak_mib + own_mib,
         )
 
-    def _launch_all(self, worker: executors.WorkerProcess) -> Exception | None:
+    def _launch_all(self, workers: executors.Workers) -> Exception | None:
         """Launches every node; returns the error that ended the run early, if one did."""
         todo = [node_id for node_id in launch.node_ids(self.pipeline) if node_id not in self.skipped]
         self.listener.run_started(self.run_id, todo)
@@ -143,7 +143,7 @@ class _Run:
                 return UsageError(
                     f"--from {todo[0]}: no earlier run of {self.config.name} in this root got past the nodes before it"
                 )
-        operators = executors.operators(worker)
+        operators = executors.operators(workers)
         for node_id in todo:
             self.listener.node_started(node_id)
             before = time.time()
@@ -160,7 +160,7 @@ class _Run:
             node = record.node_entry(node_id, launched, time.time() - before, error)
             self.nodes.append(node)
             self.listener.node_ended(node)
-            if error is None and worker.interrupted:
+            if error is None and workers.interrupted:
                 error = executors.Interrupted()
             if error is not None:
                 done = {entry["id"] for entry in self.nodes}
@@ -184,11 +184,11 @@ def _mark_partial(pipeline: pipeline_pb2.Pipeline, from_node: str | None, to_nod
 
 
 @contextlib.contextmanager
-def _interruptible(worker: executors.WorkerProcess) -> Iterator[None]:
+def _interruptible(workers: executors.Workers) -> Iterator[None]:
     """Turns Ctrl-C and SIGTERM into an orderly end of the running node."""
 
     def interrupt(number: int, frame: Any) -> None:
-        worker.interrupt()
+        workers.interrupt()
 
     try:
         previous = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}

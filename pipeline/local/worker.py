@@ -1,7 +1,8 @@
-"""The worker process: runs executors with the real TensorFlow, Beam and TFMA, one at a time, importing each library once.
+"""A worker process: runs executors one at a time, importing each library once.
 
-`python -m pipeline.local.worker` reads requests from standard input and answers on the file descriptor it is given. Everything the
-executors print goes to standard error, which the parent points at the run's log.
+`python -m pipeline.local.worker ANSWERS [--lean]` reads requests from standard input and answers on the file descriptor ANSWERS.
+Everything the executors print goes to standard error, which the parent points at the run's log. A lean worker starts in a second and
+runs executors that need no TensorFlow; the other one begins to import TensorFlow and Beam before the first request arrives.
 """
 
 from __future__ import annotations
@@ -17,7 +18,9 @@ import traceback
 from typing import Any, BinaryIO
 
 from components.errors import ParlanceError
+from pipeline.local import lean_imports
 
+LEAN_ARGUMENT = "--lean"
 _LENGTH = struct.Struct("<Q")
 
 
@@ -64,6 +67,11 @@ def main() -> None:
             os._exit(0)
 
     threading.Thread(target=listen, daemon=True).start()
+    if LEAN_ARGUMENT in sys.argv:
+        lean_imports.install()
+    # What every executor needs, TensorFlow and Beam among it unless lean, is imported while nobody waits for it yet.
+    from tfx.orchestration.portable import beam_executor_operator  # noqa: F401
+
     while True:
         ready.acquire()
         send(answers, _execute(*pending.pop(0)))

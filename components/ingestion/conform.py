@@ -1,0 +1,101 @@
+"""Rows brought to the schema: the columns it lists, in its types, and nothing else.
+
+A cell that does not cast sets its row aside. What is missing stays missing: empty text (in any format), null and, in a numeric
+column, NaN and the words in `cells.MISSING_NUMBERS`; a row whose message is missing is kept, whether that is too many is for
+validation to say. Only a row without a label is set aside, as nothing can be learned from or measured on it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from tensorflow_metadata.proto.v0 import schema_pb2
+
+from components.errors import UsageError
+from components.ingestion import cells
+from components.ingestion.options import DataOptions
+from components.ingestion.quarantine import Sieve
+
+MISSING_LABEL = "missing label"
+TEXT_TOO_LONG = "text too long"
+
+
+def check_roles(options: DataOptions, schema: schema_pb2.Schema) -> None:
+    """Checks that the `data:` section and the schema describe the same table.
+
+    Raises:
+      UsageError: The label, a text column or a segment is not in the schema or not BYTES, an excluded column is, or a feature has
+        a type no column can have.
+    """
+    types = {feature.name: feature.type for feature in schema.feature}
+    for name, kind in types.items():
+        if kind not in _CASTS:
+            raise UsageError(
+                f"Features are of type BYTES, INT or FLOAT; the schema gives {name!r} {schema_pb2.FeatureType.Name(kind)}"
+            )
+    segments = {name for segment in options.segments for name in segment}
+    textual = [("data.label", options.label), *(("data.text", name) for name in options.text)]
+    for role, name in textual + [("data.segments", name) for name in sorted(segments)]:
+        if name not in types:
+            raise UsageError(f"{role} names {name!r}, which the schema does not list; add a feature {name!r} to the schema")
+    for role, name in textual:
+        if types[name] != schema_pb2.BYTES:
+            raise UsageError(f"{role} {name!r} is stored as text; set its type in the schema to BYTES")
+    if both := sorted(set(options.exclude) & types.keys()):
+        names = ", ".join(map(repr, both))
+        raise UsageError(f"data.exclude drops {names}, which the schema lists; remove it from one of the two")
+
+
+def conform(rows: pa.RecordBatch, schema: schema_pb2.Schema, options: DataOptions, sieve: Sieve) -> pa.RecordBatch:
+    """Casts the schema's columns.
+
+    Args:
+      rows: Plain columns (see `readers.Chunk`), at least those the schema lists.
+      schema: Says which columns, and their types.
+      options: Says which of them is the label, and how long text may be.
+      sieve: Takes the rows that do not fit; they stay in the result, which is filtered once when everyone has had a say.
+
+    Returns:
+      [rows], the schema's columns in its order, as string, int64 or float32.
+    """
+    columns = {}
+    for feature in schema.feature:
+        column = _CASTS[feature.type](rows.column(feature.name), feature.name, sieve)
+        if feature.name == options.label:
+            column = cells.text(pc.utf8_trim_whitespace(column))
+            sieve.reject(column.is_null(), MISSING_LABEL)
+        if feature.type == schema_pb2.BYTES:
+            too_long = pc.greater(pc.binary_length(column), options.max_text_bytes)
+            sieve.reject(too_long, TEXT_TOO_LONG)
+            # Hashing megabytes only to set them aside would cost twenty times their memory.
+            column = pc.if_else(too_long, None, column)
+        columns[feature.name] = column
+    return pa.RecordBatch.from_pydict(columns)
+
+
+def _text(array: pa.Array, name: str, sieve: Sieve) -> pa.StringArray:
+    del name, sieve  # anything a reader yields has a text form
+    return cells.text(array)
+
+
+def _whole_number(array: pa.Array, name: str, sieve: Sieve) -> pa.Int64Array:
+    values, invalid = cells.whole_number(array)
+    sieve.reject(invalid, f"{name}: not a whole number")
+    return values
+
+
+def _number(array: pa.Array, name: str, sieve: Sieve) -> pa.FloatArray:
+    values, invalid = cells.number(array)
+    sieve.reject(invalid, f"{name}: not a number")
+    single = values.cast(pa.float32(), safe=False)
+    sieve.reject(pc.is_inf(single), f"{name}: out of range")
+    return single
+
+
+_CASTS: dict[int, Callable[[pa.Array, str, Sieve], pa.Array]] = {
+    schema_pb2.BYTES: _text,
+    schema_pb2.INT: _whole_number,
+    schema_pb2.FLOAT: _number,
+}

@@ -1,0 +1,264 @@
+"""Ingestion from end to end: rows of a source become tf.Examples in splits, a quarantine and a summary, in one streaming pass.
+
+Splits by time or by a column take one more pass over that column beforehand.
+"""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import dataclasses
+import errno
+import hashlib
+import json
+import pathlib
+import time
+from collections.abc import Collection, Iterator
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from tensorflow_metadata.proto.v0 import schema_pb2
+
+from components.errors import EnvironmentFailure, UsageError
+from components.ingestion import columns, derive, encode, quarantine, readers, row_hash, splits
+from components.ingestion.conform import MISSING_LABEL, check_roles, conform
+from components.ingestion.options import SPLITS, DataOptions, FileSource
+
+SUMMARY_FILE = "summary.json"
+
+# A segment with more values than this is no segment a person would read; the rarest are left out of the summary.
+_MOST_SEGMENT_VALUES = 200
+
+_NO_SPLIT = -1
+
+_DISK_ERRORS = {
+    errno.ENOSPC: "the disk is full",
+    errno.EDQUOT: "the disk quota is used up",
+    errno.EROFS: "the file system is read-only",
+    errno.EACCES: "writing there is not permitted",
+    errno.EPERM: "writing there is not permitted",
+}
+
+
+def ingest(
+    options: DataOptions, schema: schema_pb2.Schema, paths: list[str] | None, output_dir: str, quarantine_dir: str
+) -> dict[str, Any]:
+    """Reads a source, brings its rows to the schema, and writes them by split.
+
+    Writes `output_dir/Split-<split>/data_tfrecord-*.gz`, `output_dir/summary.json` and `quarantine_dir/part-*.jsonl`.
+
+    Args:
+      options: The `data:` section.
+      schema: Lists the columns to store. Columns of the table that it does not list are read only where an expression, the group,
+        the timestamp or the split needs them.
+      paths: Files, folders or globs in place of the source's own path; None for the source's own.
+      output_dir: Folder for the examples.
+      quarantine_dir: Folder for the rows set aside.
+
+    Returns:
+      The summary: `rows` by split and `quarantined`; `quarantine_reasons` with their rows; `fingerprint`, the SHA-256 of the
+      stored rows as a multiset (order, files and splits do not matter, column names and types do); `labels`, rows by split and
+      label; `segments`, stored rows by segment column and value; `ignored_columns`, those of the table that are not stored;
+      `empty_columns`, stored ones without a single value; `notes`, sentences; `seconds`; `bytes` on disk.
+
+    Raises:
+      UsageError: The options, the schema and the table do not fit together, or the table cannot make a model: no rows, one class,
+        an empty split, a text column without text.
+      EnvironmentFailure: The disk is full or not writable.
+    """
+    started = time.monotonic()
+    check_roles(options, schema)
+    table = _Table(options, schema, paths)
+    plan = splits.plan(options, table.scan)
+    tally = _Tally(options, schema)
+    with _disk(output_dir, quarantine_dir), contextlib.ExitStack() as stack:
+        set_aside = quarantine.QuarantineWriter(_folder(quarantine_dir))
+        writers = [stack.enter_context(encode.ExampleWriter(_folder(output_dir) / f"Split-{name}")) for name in SPLITS]
+        for chunk in table.chunks(table.needed):
+            sieve = quarantine.Sieve(chunk.positions)
+            rows = conform(chunk.rows, schema, options, sieve)
+            hashes = row_hash.hash_rows(rows)
+            assigned = plan.assign(chunk.rows, hashes, sieve)
+            assigned[~sieve.kept()] = _NO_SPLIT
+            set_aside.write(chunk.source, [*chunk.rejected, *sieve.rejected()])
+            for code, writer in enumerate(writers):
+                part = rows.filter(pa.array(assigned == code))
+                writer.write(part)
+                tally.count(code, part, hashes[assigned == code])
+        tally.check(set_aside.reasons)
+    summary = {
+        "rows": {**dict(zip(SPLITS, tally.rows, strict=True)), "quarantined": set_aside.reasons.total()},
+        "quarantine_reasons": dict(set_aside.reasons.most_common()),
+        "fingerprint": tally.fingerprint(),
+        "labels": {name: dict(sorted(labels.items())) for name, labels in zip(SPLITS, tally.labels, strict=True)},
+        "segments": {name: dict(values.most_common(_MOST_SEGMENT_VALUES)) for name, values in tally.segments.items()},
+        "ignored_columns": table.ignored(),
+        "empty_columns": sorted(name for name, values in tally.values.items() if not values),
+        "notes": list(plan.notes),
+        "seconds": round(time.monotonic() - started, 3),
+        "bytes": sum(writer.bytes for writer in writers),
+    }
+    with _disk(output_dir):
+        (pathlib.Path(output_dir) / SUMMARY_FILE).write_text(json.dumps(summary, indent=2, ensure_ascii=False), encoding="utf-8")
+    return summary
+
+
+class _Table:
+    """The source with its derived columns.
+
+    Attributes:
+      needed: Every column someone needs, read or derived, each with who needs it.
+    """
+
+    def __init__(self, options: DataOptions, schema: schema_pb2.Schema, paths: list[str] | None):
+        self._source = options.source
+        self._paths = paths
+        self._stored = {feature.name for feature in schema.feature}
+        self._derived = {name: derive.parse(text) for name, text in options.derive.items()}
+        self.needed = {
+            **dict.fromkeys(self._stored, "The schema lists"),
+            **splits.columns(options),
+            **dict.fromkeys(options.text, "data.text names"),
+            options.label: "data.label names",
+        }
+        self._seen: dict[str, None] = {}
+
+    def scan(self, name: str) -> Iterator[pa.Array]:
+        """Streams one column."""
+        for chunk in self.chunks({name: self.needed[name]}):
+            yield chunk.rows.column(name)
+
+    def chunks(self, wanted: dict[str, str]) -> Iterator[readers.Chunk]:
+        """Streams some columns; null where JSON lines leave one out, as long as some line has it."""
+        raw = self._raw(wanted)
+        for chunk in readers.read_batches(self._source, self._paths, raw):
+            self._seen.update(dict.fromkeys(chunk.columns))
+            if not self._columns_vary():
+                _require(raw, chunk.columns)
+            if clash := sorted(self._derived.keys() & set(chunk.columns)):
+                names = ", ".join(map(repr, clash))
+                raise UsageError(f"data.derive makes {names}, but the table has it already; choose another name")
+            there = dict(zip(chunk.rows.schema.names, chunk.rows.columns, strict=True))
+            length = len(chunk.positions)
+            rows = pa.RecordBatch.from_pydict({name: there.get(name, pa.nulls(length, pa.string())) for name in raw})
+            for name, expression in self._derived.items():
+                if set(expression.columns) <= set(rows.schema.names):
+                    rows = rows.append_column(name, expression.evaluate(rows))
+            yield dataclasses.replace(chunk, rows=rows)
+        if self._seen:
+            _require(raw, self._seen)
+
+    def ignored(self) -> list[str]:
+        """Lists the table's columns that are not stored."""
+        return [name for name in self._seen if name not in self._stored]
+
+    def _columns_vary(self) -> bool:
+        return isinstance(self._source, FileSource) and self._source.type == "jsonl"
+
+    def _raw(self, wanted: dict[str, str]) -> dict[str, str]:
+        """Replaces derived columns by those they are made of."""
+        raw = dict(wanted)
+        # An expression may use columns derived before it, so the last one is taken apart first.
+        for name, expression in reversed(self._derived.items()):
+            if raw.pop(name, None):
+                raw = {**dict.fromkeys(expression.columns, f"data.derive.{name} ({expression.text}) reads"), **raw}
+        return raw
+
+
+class _Tally:
+    """Counts what is stored.
+
+    Attributes:
+      rows: By split.
+      labels: Rows by label, by split.
+      segments: Rows by value, by segment column.
+      values: Values that are not missing, by column.
+    """
+
+    def __init__(self, options: DataOptions, schema: schema_pb2.Schema):
+        self._options = options
+        self._types = sorted((feature.name, schema_pb2.FeatureType.Name(feature.type)) for feature in schema.feature)
+        self._hashes = [0, 0]
+        self.rows = [0] * len(SPLITS)
+        self.labels: list[collections.Counter[str]] = [collections.Counter() for _ in SPLITS]
+        self.segments = {name: collections.Counter() for segment in options.segments for name in segment}
+        self.values = {name: 0 for name, _ in self._types}
+
+    def count(self, split: int, rows: pa.RecordBatch, hashes: np.ndarray) -> None:
+        """Adds rows of one split, with their hashes."""
+        self.rows[split] += rows.num_rows
+        _add_values(self.labels[split], rows.column(self._options.label))
+        for name, counter in self.segments.items():
+            _add_values(counter, rows.column(name))
+        for name, column in zip(rows.schema.names, rows.columns, strict=True):
+            self.values[name] += len(column) - column.null_count
+        # Sums do not depend on order; two of them make accidental equality as unlikely as 128 bits allow.
+        for index, values in enumerate((hashes, row_hash.mix(~hashes))):
+            self._hashes[index] = (self._hashes[index] + int(values.sum(dtype=np.uint64))) % 2**64
+
+    def fingerprint(self) -> str:
+        """Returns the SHA-256 of the stored rows as a multiset."""
+        return hashlib.sha256(json.dumps([self._types, sum(self.rows), self._hashes]).encode()).hexdigest()
+
+    def check(self, reasons: collections.Counter[str]) -> None:
+        """Checks what only the whole table shows.
+
+        Args:
+          reasons: Quarantined rows by reason.
+
+        Raises:
+          UsageError: See `ingest`.
+        """
+        label, stored = self._options.label, sum(self.rows)
+        if not stored and not reasons:
+            raise UsageError("The table has no rows")
+        if not stored:
+            if set(reasons) == {MISSING_LABEL}:
+                raise UsageError(f"data.label {label!r} has no value in any of {reasons.total()} rows; name another column")
+            why = "; ".join(f"{reason}: {rows}" for reason, rows in reasons.most_common(5))
+            raise UsageError(f"All {reasons.total()} rows were set aside ({why}); correct the table or the types in the schema")
+        for name in self._options.text:
+            if not self.values[name]:
+                raise UsageError(f"data.text {name!r} has no text in any of {stored} rows; name another column")
+        classes = set().union(*self.labels)
+        if len(classes) < 2:
+            raise UsageError(f"A classifier takes at least two classes; data.label {label!r} has one in {stored} rows")
+        for name, rows in zip(SPLITS, self.rows, strict=True):
+            if not rows:
+                sizes = ", ".join(map("{}: {}".format, SPLITS, self.rows))
+                raise UsageError(
+                    f"The {name} split is empty ({sizes} rows)."
+                    f" Give more rows, a larger share in data.split, or another split than by {self._options.split.by}"
+                )
+        if len(self.labels[0]) < 2:
+            raise UsageError(f"All {self.rows[0]} train rows are of one class of {len(classes)}; split by hash or a finer column")
+
+
+def _require(raw: dict[str, str], there: Collection[str]) -> None:
+    for name, asked_by in raw.items():
+        columns.require([name], there, asked_by)
+
+
+def _add_values(counter: collections.Counter[str], column: pa.Array) -> None:
+    for entry in pc.value_counts(column.drop_null()).to_pylist():
+        counter[str(entry["values"])] += entry["counts"]
+
+
+def _folder(path: str) -> pathlib.Path:
+    folder = pathlib.Path(path)
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+@contextlib.contextmanager
+def _disk(*folders: str) -> Iterator[None]:
+    """Says of a disk that fails which folder and why; what goes wrong while reading has been said before it gets here."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _DISK_ERRORS:
+            raise
+        place, why = error.filename or " or ".join(folders), _DISK_ERRORS[error.errno]
+        raise EnvironmentFailure(f"Cannot write to {place}: {why}. Free space or choose another --root") from error

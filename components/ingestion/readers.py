@@ -1,0 +1,324 @@
+"""Tables in files, read as a stream of Arrow record batches.
+
+Nothing here trusts a column to keep its type: CSV cells are read as text, each block of JSON lines is typed on its own, and every
+column arrives as string, int64 or float64 (see `cells.plain`). What a cell should be is the schema's word, not the
+reader's guess.
+A row that cannot be represented is set aside with its reason and position; a file that cannot be read is the user's to fix.
+"""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import glob
+import io
+import json
+import os
+import pathlib
+from collections.abc import Collection, Iterable, Iterator
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv as pa_csv
+import pyarrow.json as pa_json
+import pyarrow.parquet as pq
+
+from components.errors import UsageError
+from components.ingestion import cells
+from components.ingestion.options import FileSource, HomeAssistantIntentsSource
+from components.ingestion.quarantine import Rejected, Sieve
+
+EXTENSIONS = {"csv": (".csv", ".tsv", ".txt"), "jsonl": (".jsonl", ".ndjson", ".json"), "parquet": (".parquet", ".pq")}
+
+# A block bounds memory; it must also hold the longest row, and messages of several megabytes do turn up.
+_BLOCK_BYTES = 16 << 20
+_ROWS_PER_BATCH = 65_536
+_DELIMITERS = ",;\t|"
+
+_FOREIGN_CONTENT = {
+    b"\x1f\x8b": "gzip data; decompress it first",
+    b"PK\x03\x04": "a zip archive or an Excel workbook; save the table as CSV",
+    b"\x28\xb5\x2f\xfd": "zstd data; decompress it first",
+    b"BZh": "bzip2 data; decompress it first",
+    b"PAR1": "Parquet; set source.type to parquet",
+    b"\xff\xfe": "UTF-16 text; convert it: iconv -f UTF-16 -t UTF-8",
+    b"\xfe\xff": "UTF-16 text; convert it: iconv -f UTF-16 -t UTF-8",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Chunk:
+    """Consecutive rows of one source.
+
+    Attributes:
+      source: The file's name.
+      columns: The columns there are, asked for or not. In JSON lines each block has its own.
+      rows: The good rows: those of the columns asked for that there are, each string, int64 or float64. Without any such column
+        it has no length; positions has.
+      positions: int64 [rows], 1-based numbers of the rows in the source: data rows in CSV and Parquet, lines in JSON lines.
+      rejected: The rows set aside.
+    """
+
+    source: str
+    columns: tuple[str, ...]
+    rows: pa.RecordBatch
+    positions: np.ndarray
+    rejected: list[Rejected]
+
+
+def read_batches(
+    source: FileSource | HomeAssistantIntentsSource, paths: Iterable[str] | None = None, columns: Collection[str] | None = None
+) -> Iterator[Chunk]:
+    """Streams the rows of a source, in the order of file names and rows.
+
+    Args:
+      source: What to read.
+      paths: Files, folders or globs in place of the source's own path, e.g. a span already resolved.
+      columns: The columns to read; by default all.
+
+    Yields:
+      Chunks of bounded size.
+
+    Raises:
+      UsageError: A file is missing, empty, of another type than the source says, damaged, or repeats a column name.
+    """
+    if isinstance(source, HomeAssistantIntentsSource):
+        yield from _sampled(source, columns)
+        return
+    read = {"csv": _read_csv, "jsonl": _read_jsonl, "parquet": _read_parquet}[source.type]
+    for path in find_files(source.type, [source.path] if paths is None else paths):
+        try:
+            yield from read(path, columns)
+        except (pa.ArrowException, csv.Error, OSError) as error:
+            raise UsageError(f"{path} cannot be read as {source.type}: {error}") from error
+
+
+def find_files(kind: str, paths: Iterable[str]) -> list[pathlib.Path]:
+    """Lists the files that files, folders and globs stand for.
+
+    Args:
+      kind: csv, jsonl or parquet: what the files must be. In folders and globs other files are passed over.
+      paths: Files, folders (not searched deeper) or globs.
+
+    Raises:
+      UsageError: Nothing is there, or nothing with an extension of this type.
+    """
+    files: list[pathlib.Path] = []
+    for path in paths:
+        if os.path.isfile(path):
+            found = [path]
+        else:
+            pattern = os.path.join(glob.escape(path), "*") if os.path.isdir(path) else path
+            found = sorted(entry for entry in glob.glob(pattern, recursive=True) if os.path.isfile(entry))
+        if not found:
+            raise UsageError(f"There is no file at {path}; data.source.path takes a file, a folder or a glob")
+        fitting = [pathlib.Path(entry) for entry in found if entry.lower().endswith(EXTENSIONS[kind])]
+        if not fitting:
+            names = ", ".join(os.path.basename(entry) for entry in found[:5])
+            raise UsageError(
+                f"source.type is {kind}, so files end in {', '.join(EXTENSIONS[kind])}; {path} holds {names}."
+                f" Rename the files or set source.type to one of: {', '.join(EXTENSIONS)}"
+            )
+        files += fitting
+    return files
+
+
+def _sampled(source: HomeAssistantIntentsSource, columns: Collection[str] | None) -> Iterator[Chunk]:
+    from components.ingestion import home_assistant_intents  # brings a grammar parser that no table needs
+
+    table = home_assistant_intents.sample(source.languages, source.rows, source.seed)
+    start = 0
+    for batch in table.to_batches(max_chunksize=_ROWS_PER_BATCH):
+        names = batch.schema.names
+        yield _chunk(source.type, batch.select(_wanted(names, columns)), _positions(start, batch.num_rows), names)
+        start += batch.num_rows
+
+
+def _read_csv(path: pathlib.Path, columns: Collection[str] | None) -> Iterator[Chunk]:
+    _refuse_foreign_content(path)
+    header, delimiter = _csv_header(path)
+    _refuse_duplicates(path, header)
+    wanted = _wanted(header, columns)
+    skipped: list[int] = []
+
+    def skip(row: pa_csv.InvalidRow) -> str:
+        skipped.append(row.number - 1)  # Arrow counts the header
+        return "skip"
+
+    stream = pa_csv.open_csv(
+        path,
+        # Arrow numbers bad rows only when it reads with one thread.
+        read_options=pa_csv.ReadOptions(block_size=_BLOCK_BYTES, use_threads=False),
+        parse_options=pa_csv.ParseOptions(delimiter=delimiter, newlines_in_values=True, invalid_row_handler=skip),
+        convert_options=pa_csv.ConvertOptions(
+            # Binary, because text is checked cell by cell where one bad byte must not end the file.
+            column_types=dict.fromkeys(header, pa.binary()),
+            include_columns=wanted or header[:1],
+            null_values=[""],
+            strings_can_be_null=True,
+            quoted_strings_can_be_null=True,
+        ),
+    )
+    good = reported = 0
+    for batch in stream:
+        positions = _positions_around(skipped, good, batch.num_rows)
+        yield _chunk(path.name, batch.select(wanted), positions, header, _wrong_fields(skipped[reported:]))
+        good, reported = good + batch.num_rows, len(skipped)
+    if skipped[reported:]:
+        nothing = pa.RecordBatch.from_arrays([], names=[])
+        yield _chunk(path.name, nothing, _positions(0, 0), header, _wrong_fields(skipped[reported:]))
+
+
+def _wrong_fields(positions: list[int]) -> list[Rejected]:
+    return [Rejected("wrong number of fields", np.array(positions, dtype=np.int64))] if positions else []
+
+
+def _csv_header(path: pathlib.Path) -> tuple[list[str], str]:
+    """Returns the column names and the delimiter: the one of `_DELIMITERS` that makes most columns, a comma if in doubt."""
+    with open(path, encoding="utf-8-sig", errors="replace", newline="") as text:
+        lines = "".join(line for line, _ in zip(text, range(100), strict=False))
+    if not lines.strip():
+        raise UsageError(f"{path} is empty; a CSV file starts with a line of column names")
+    headers = {
+        delimiter: next(filter(None, csv.reader(io.StringIO(lines, newline=""), delimiter=delimiter)))
+        for delimiter in _DELIMITERS
+    }
+    delimiter = max(_DELIMITERS, key=lambda candidate: len(headers[candidate]))
+    return headers[delimiter], delimiter
+
+
+def _positions_around(skipped: list[int], good: int, rows: int) -> np.ndarray:
+    """Row numbers of good rows: the k-th good row stands behind every skipped row that has at most k good rows before it."""
+    counts = np.arange(good, good + rows)
+    good_before = np.array(skipped, dtype=np.int64) - 1 - np.arange(len(skipped))
+    return counts + 1 + np.searchsorted(good_before, counts, side="right")
+
+
+def _read_jsonl(path: pathlib.Path, columns: Collection[str] | None) -> Iterator[Chunk]:
+    _refuse_foreign_content(path)
+    with open(path, "rb") as file:
+        start = 0
+        while lines := file.readlines(_BLOCK_BYTES):
+            if start == 0:
+                lines[0] = lines[0].removeprefix(b"\xef\xbb\xbf")
+                if lines[0].lstrip().startswith(b"["):
+                    raise UsageError(f"{path} holds a JSON array; write one object per line, e.g. with: jq -c '.[]'")
+            batch, positions, rejected = _parse_block(lines), _positions(start, len(lines)), []
+            # Arrow's types for nested values depend on all values of a block; their JSON text does not.
+            if batch is None or _has_nested(batch.select(_wanted(batch.schema.names, columns))):
+                batch, positions, rejected = _parse_lines(lines, start)
+            names = batch.schema.names
+            yield _chunk(path.name, batch.select(_wanted(names, columns)), positions, names, rejected)
+            start += len(lines)
+
+
+def _parse_block(lines: list[bytes]) -> pa.RecordBatch | None:
+    """Parses lines with Arrow; None where it refuses, or skips blank lines and so would shift row numbers."""
+    block = pa.py_buffer(b"".join(lines))
+    options = pa_json.ReadOptions(use_threads=False, block_size=block.size + 1)
+    try:
+        table = pa_json.read_json(pa.BufferReader(block), options)
+        # Arrow takes text that looks like a date for one, and so would change it.
+        dates = pa.schema([(field.name, pa.string()) for field in table.schema if pa.types.is_timestamp(field.type)])
+        if dates.names:
+            table = pa_json.read_json(pa.BufferReader(block), options, pa_json.ParseOptions(explicit_schema=dates))
+    except (pa.ArrowInvalid, UnicodeDecodeError):
+        return None
+    if table.num_rows != len(lines):
+        return None
+    return table.combine_chunks().to_batches()[0]
+
+
+def _has_nested(batch: pa.RecordBatch) -> bool:
+    return any(map(pa.types.is_nested, batch.schema.types))
+
+
+def _parse_lines(lines: list[bytes], start: int) -> tuple[pa.RecordBatch, np.ndarray, list[Rejected]]:
+    """Parses line by line: slow, but nothing one line holds keeps another from being read. Only for blocks Arrow refuses."""
+    records: list[dict[str, Any]] = []
+    positions: list[int] = []
+    bad: dict[str, list[int]] = {}
+    for position, line in enumerate(lines, start + 1):
+        if not line.strip():
+            continue
+        try:
+            records.append(_parse_object(line))
+            positions.append(position)
+        except UnicodeError:
+            bad.setdefault("invalid UTF-8", []).append(position)
+        except (ValueError, RecursionError):
+            bad.setdefault("not a JSON object", []).append(position)
+    names = dict.fromkeys(name for record in records for name in record)
+    arrays = [_json_column([record.get(name) for record in records]) for name in names]
+    batch = pa.RecordBatch.from_arrays(arrays, names=list(names))
+    rejected = [Rejected(reason, np.array(rows, dtype=np.int64)) for reason, rows in bad.items()]
+    return batch, np.array(positions, dtype=np.int64), rejected
+
+
+def _parse_object(line: bytes) -> dict[str, Any]:
+    record = json.loads(line.decode("utf-8"))
+    if not isinstance(record, dict):
+        raise ValueError("not an object")
+    if b"\\ud" in line or b"\\uD" in line:
+        json.dumps(record, ensure_ascii=False).encode("utf-8")  # half a surrogate pair is valid JSON and no text
+    return record
+
+
+def _json_column(values: list[Any]) -> pa.Array:
+    """Returns numbers as numbers; as soon as one value is anything else, all are text."""
+    kinds = {type(value) for value in values} - {type(None)}
+    if kinds and kinds <= {int, float}:
+        try:
+            return pa.array(values, pa.int64() if kinds == {int} else pa.float64())
+        except (OverflowError, pa.ArrowInvalid):
+            pass
+    texts = [value if value is None or isinstance(value, str) else json.dumps(value, ensure_ascii=False) for value in values]
+    return pa.array(texts, pa.string())
+
+
+def _read_parquet(path: pathlib.Path, columns: Collection[str] | None) -> Iterator[Chunk]:
+    if path.stat().st_size == 0:
+        raise UsageError(f"{path} is empty, not even a Parquet footer; write it again")
+    with pq.ParquetFile(path) as file:
+        header = file.schema_arrow.names
+        _refuse_duplicates(path, header)
+        wanted = _wanted(header, columns)
+        start = 0
+        for batch in file.iter_batches(batch_size=_ROWS_PER_BATCH, columns=wanted):
+            yield _chunk(path.name, batch, _positions(start, batch.num_rows), header)
+            start += batch.num_rows
+
+
+def _refuse_foreign_content(path: pathlib.Path) -> None:
+    with open(path, "rb") as file:
+        start = file.read(4)
+    for magic, content in _FOREIGN_CONTENT.items():
+        if start.startswith(magic):
+            raise UsageError(f"{path} holds {content}")
+
+
+def _refuse_duplicates(path: pathlib.Path, header: list[str]) -> None:
+    if repeated := sorted({name for name in header if header.count(name) > 1}):
+        names = ", ".join(map(repr, repeated))
+        raise UsageError(f"Column names must be unique; {path} repeats {names}. Rename or drop one of each")
+
+
+def _wanted(names: Iterable[str], columns: Collection[str] | None) -> list[str]:
+    return [name for name in names if columns is None or name in columns]
+
+
+def _positions(start: int, rows: int) -> np.ndarray:
+    return np.arange(start + 1, start + rows + 1, dtype=np.int64)
+
+
+def _chunk(
+    source: str, batch: pa.RecordBatch, positions: np.ndarray, columns: Iterable[str], rejected: Iterable[Rejected] = ()
+) -> Chunk:
+    sieve = Sieve(positions)
+    names = batch.schema.names
+    arrays = [cells.plain(array, name, sieve) for name, array in zip(names, batch.columns, strict=True)]
+    rows, kept = pa.RecordBatch.from_arrays(arrays, names=names), sieve.kept()
+    if not kept.all():
+        rows, positions = rows.filter(pa.array(kept)), positions[kept]
+    return Chunk(source, tuple(columns), rows, positions, [*rejected, *sieve.rejected()])

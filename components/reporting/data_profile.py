@@ -1,0 +1,205 @@
+"""What the data looks like: rows per split, labels, and every column with small histograms."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from components.reporting.formats import is_number, number, percent
+
+LABELS = 200
+COLUMNS = 150
+SEGMENT_VALUES = 40
+QUARANTINE_REASONS = 30
+SPLITS = ("train", "eval", "test")
+CHART_WIDTH, CHART_HEIGHT = 96, 26
+_SHOWN_VALUES = 3
+
+
+@dataclasses.dataclass(frozen=True)
+class Share:
+    """A named number of rows and which share of all it is."""
+
+    name: str
+    n: int
+    share: float
+
+
+@dataclasses.dataclass(frozen=True)
+class LabelRow:
+    """Rows of one label by split; `share` is of the train rows, `length` of the longest bar."""
+
+    name: str
+    counts: tuple[int, ...]
+    share: float
+    length: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Labels:
+    """The label's distribution, most frequent first; `only_later` are labels that no train row has."""
+
+    rows: tuple[LabelRow, ...]
+    left_out: int
+    only_later: int
+    smallest: int
+    imbalance: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Bar:
+    """One bar of a histogram in chart units (CHART_WIDTH x CHART_HEIGHT, y downwards)."""
+
+    x: float
+    y: float
+    width: float
+    height: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Column:
+    """One column: what it holds in words, which share is missing (by split if they differ), and histograms of train and test."""
+
+    name: str
+    type: str
+    missing: tuple[str, ...]
+    description: str
+    charts: Mapping[str, tuple[Bar, ...]]
+
+
+def splits(rows: Mapping[str, int]) -> list[Share]:
+    """Returns the rows of each split and of the quarantine."""
+    return _shares(rows, [*SPLITS, "quarantined"], sum(rows.values()))
+
+
+def quarantine(reasons: Mapping[str, int]) -> list[Share]:
+    """Returns why rows were set aside, most frequent first; rare reasons beyond QUARANTINE_REASONS are summed up."""
+    return _largest(reasons, QUARANTINE_REASONS)
+
+
+def segment_values(segments: Mapping[str, Mapping[str, int]]) -> dict[str, list[Share]]:
+    """Returns the rows of each value of each segment, most frequent first; rare values beyond SEGMENT_VALUES are summed up."""
+    return {name: _largest(values, SEGMENT_VALUES) for name, values in segments.items()}
+
+
+def labels(by_split: Mapping[str, Mapping[str, int]]) -> Labels | None:
+    """Returns how the label is distributed, or None if there are no labels."""
+    train = by_split.get("train", {})
+    names = sorted({name for counts in by_split.values() for name in counts}, key=lambda name: (-train.get(name, 0), name))
+    if not names:
+        return None
+    total, largest = sum(train.values()) or 1, max(train.values(), default=0) or 1
+    rows = [
+        LabelRow(
+            name=name,
+            counts=tuple(by_split.get(split, {}).get(name, 0) for split in SPLITS),
+            share=train.get(name, 0) / total,
+            length=train.get(name, 0) / largest,
+        )
+        for name in names
+    ]
+    seen = [n for n in train.values() if n]
+    return Labels(
+        rows=tuple(rows[:LABELS]),
+        left_out=max(0, len(rows) - LABELS),
+        only_later=sum(not train.get(name) for name in names),
+        smallest=min(seen, default=0),
+        imbalance=largest / min(seen, default=1),
+    )
+
+
+def columns(statistics: Mapping[str, Mapping[str, Any]]) -> tuple[list[Column], int]:
+    """Returns every column, in the order of the train split, and how many are left out."""
+    by_split = {
+        split: {feature["name"]: feature for feature in statistics[split]["features"]}
+        for split in [*SPLITS, *statistics]
+        if split in statistics
+    }
+    names = list(dict.fromkeys(name for features in by_split.values() for name in features))
+    built = [_column(name, {split: features[name] for split, features in by_split.items() if name in features}) for name in names]
+    return built[:COLUMNS], max(0, len(built) - COLUMNS)
+
+
+def _column(name: str, by_split: Mapping[str, Mapping[str, Any]]) -> Column:
+    reference = next(iter(by_split.values()))
+    return Column(
+        name=name,
+        type=reference["type"],
+        missing=_missing(by_split),
+        description=_describe(reference),
+        charts=_charts({split: by_split[split] for split in ("train", "test") if split in by_split}),
+    )
+
+
+def _missing(by_split: Mapping[str, Mapping[str, Any]]) -> tuple[str, ...]:
+    shares = {split: percent(feature["missing"]) for split, feature in by_split.items()}
+    if len(set(shares.values())) == 1:
+        return (next(iter(shares.values())),)
+    return tuple(f"{split} {share}" for split, share in shares.items())
+
+
+def _describe(feature: Mapping[str, Any]) -> str:
+    if feature["missing"] == 1:
+        return "no values"
+    if feature["type"] == "numeric":
+        spread = f"{number(feature.get('min'))} to {number(feature.get('max'))}, median {number(feature.get('median'))}"
+        return f"{spread}, mean {number(feature.get('mean'))} ± {number(feature.get('std'))}"
+    different = f"{number(feature.get('unique'))} different"
+    if feature["type"] == "text":
+        return f"{different}, {number(feature.get('avg_length'))} bytes on average"
+    top = ", ".join(f"{value} ({number(n)})" for value, n in feature.get("top", ())[:_SHOWN_VALUES])
+    return f"{different}: {top}" if top else different
+
+
+def _charts(by_split: Mapping[str, Mapping[str, Any]]) -> dict[str, tuple[Bar, ...]]:
+    """One chart per split on a common horizontal axis, so that a shift between splits is seen as one."""
+    kinds = {feature["type"] for feature in by_split.values()}
+    if kinds == {"numeric"}:
+        buckets = {split: [bucket for bucket in feature.get("histogram", ()) if bucket[2]] for split, feature in by_split.items()}
+        edges = [edge for histogram in buckets.values() for low, high, _ in histogram for edge in (low, high)]
+        if not edges:
+            return {}
+        low, high = min(edges), max(edges)
+        return {split: _histogram(histogram, low, high) for split, histogram in buckets.items()}
+    if kinds == {"categorical"}:
+        order = list(dict.fromkeys(value for feature in by_split.values() for value, _ in feature.get("top", ())))
+        return {split: _value_bars(dict(feature.get("top", ())), order) for split, feature in by_split.items()} if order else {}
+    return {}
+
+
+def _histogram(buckets: Sequence[Sequence[float]], low: float, high: float) -> tuple[Bar, ...]:
+    scale = CHART_WIDTH / (high - low) if high > low else 0.0
+    tallest = max((count for _, _, count in buckets), default=0.0)
+    return tuple(
+        _bar((left - low) * scale, (right - left) * scale if scale else CHART_WIDTH, count, tallest)
+        for left, right, count in buckets
+    )
+
+
+def _value_bars(counts: Mapping[str, float], order: Sequence[str]) -> tuple[Bar, ...]:
+    pitch = CHART_WIDTH / len(order)
+    tallest = max(counts.values(), default=0)
+    return tuple(
+        _bar(position * pitch, min(pitch * 0.8, CHART_HEIGHT), counts[value], tallest)
+        for position, value in enumerate(order)
+        if value in counts
+    )
+
+
+def _bar(x: float, width: float, count: float, tallest: float) -> Bar:
+    # A bucket that holds anything is visible, however small.
+    height = max(1.0, CHART_HEIGHT * count / tallest)
+    return Bar(round(x, 1), round(CHART_HEIGHT - height, 1), round(max(width, 1.0), 1), round(height, 1))
+
+
+def _shares(counts: Mapping[str, int], names: Sequence[str], total: int) -> list[Share]:
+    return [Share(name, counts.get(name, 0), counts.get(name, 0) / total if total else 0.0) for name in names]
+
+
+def _largest(counts: Mapping[str, int], limit: int) -> list[Share]:
+    total = sum(counts.values())
+    ranked = sorted((item for item in counts.items() if is_number(item[1])), key=lambda item: (-item[1], item[0]))
+    shares = _shares(counts, [name for name, _ in ranked[:limit]], total)
+    rest = sum(n for _, n in ranked[limit:])
+    return [*shares, Share(f"{len(ranked) - limit} others", rest, rest / total)] if rest else shares

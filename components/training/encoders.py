@@ -1,0 +1,149 @@
+"""Encoders: Keras layers that turn the identifiers of one text column into a vector.
+
+An encoder is chosen by name in the pipeline file. To add one: its options in `options`, its identifiers in
+`components.transform.preprocessing`, its layer here and in `make`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from components.training.options import NgramsOptions, TokensOptions
+
+
+@dataclasses.dataclass(frozen=True)
+class TextStatistics:
+    """What an encoder needs to know about a text column before training.
+
+    Attributes:
+      rows: Rows of the train split.
+      rows_with: In how many of them each identifier occurs, shape [identifiers].
+    """
+
+    rows: int
+    rows_with: np.ndarray
+
+    @classmethod
+    def count(cls, batches: Iterable[tf.RaggedTensor], identifiers: int) -> TextStatistics:
+        """Counts over the train split.
+
+        Args:
+          batches: Identifiers of the text column, ragged int64 [B, None].
+          identifiers: How many there can be.
+        """
+        rows, rows_with = 0, np.zeros(identifiers, np.int64)
+        for batch in batches:
+            pairs = batch.value_rowids().numpy() * identifiers + batch.flat_values.numpy()
+            rows_with += np.bincount(np.unique(pairs) % identifiers, minlength=identifiers)
+            rows += int(batch.nrows())
+        return cls(rows, rows_with)
+
+
+class NgramBag(keras.layers.Layer):
+    """An embedding bag: the sum of the n-grams' vectors, weighted by rarity, scaled to the length of the weights (TF-IDF).
+
+    Only buckets that training has seen often enough own a vector; the others are left out of the bag, so that noise from
+    unknown n-grams does not drown the known ones.
+    """
+
+    def __init__(self, options: NgramsOptions, statistics: TextStatistics, **kwargs):
+        super().__init__(**kwargs)
+        self._options = options
+        by_frequency = np.argsort(-statistics.rows_with, kind="stable")[: options.max_features]
+        kept = by_frequency[statistics.rows_with[by_frequency] >= options.min_rows]
+        self._row_of_bucket = np.zeros(options.buckets, np.int32)
+        self._row_of_bucket[kept] = np.arange(1, len(kept) + 1)
+        rarity = 1 + np.log((1 + statistics.rows) / (1 + statistics.rows_with[kept]))
+        self._weight_of_row = np.concatenate([[0], rarity]).astype(np.float32)
+
+    def build(self, input_shape):
+        """Creates the embedding table; row 0 stands for all unknown n-grams and has no weight."""
+        self.row_of_bucket = self.add_weight(
+            shape=self._row_of_bucket.shape, dtype="int32", initializer=_constant(self._row_of_bucket), trainable=False
+        )
+        self.weight_of_row = self.add_weight(
+            shape=self._weight_of_row.shape, initializer=_constant(self._weight_of_row), trainable=False
+        )
+        self.table = self.add_weight(
+            shape=(len(self._weight_of_row), self._options.dimension), initializer=keras.initializers.RandomNormal(stddev=0.05)
+        )
+        self.dropout_seed = keras.random.SeedGenerator()
+
+    def call(self, identifiers, training=False):
+        """Maps ragged buckets [B, None] to vectors [B, dimension]; a text without known n-grams becomes zeros."""
+        texts, count = identifiers.value_rowids(), identifiers.nrows()
+        rows = tf.gather(self.row_of_bucket, identifiers.flat_values)
+        weights = tf.gather(self.weight_of_row, rows)
+        if training:
+            kept = keras.random.uniform(tf.shape(weights), seed=self.dropout_seed) >= self._options.dropout
+            weights = tf.where(kept, weights, 0.0)
+        length = tf.sqrt(tf.math.unsorted_segment_sum(tf.square(weights), texts, count))
+        weights = tf.math.divide_no_nan(weights, tf.gather(length, texts))
+        # A product with the rows in use costs no [n-grams, dimension] intermediate, and its gradient touches only those rows.
+        used, position = tf.unique(rows)
+        bag = tf.SparseTensor(
+            tf.stack([texts, tf.cast(position, tf.int64)], axis=1), weights, tf.stack([count, tf.size(used, tf.int64)])
+        )
+        return tf.sparse.sparse_dense_matmul(bag, tf.gather(self.table, used))
+
+    def compute_output_spec(self, identifiers, training=False):
+        """Returns the shape of the vectors."""
+        return keras.KerasTensor((None, self._options.dimension))
+
+
+class TokenConvolution(keras.layers.Layer):
+    """Convolutions of several widths over token embeddings, the strongest response of each filter kept."""
+
+    def __init__(self, options: TokensOptions, statistics: TextStatistics, **kwargs):
+        super().__init__(**kwargs)
+        self._options = options
+        self._identifiers = len(statistics.rows_with)
+        self._hide = keras.layers.SpatialDropout1D(options.dropout)
+        self._convolutions = [
+            keras.layers.Conv1D(options.filters, width, padding="same", activation="relu") for width in options.widths
+        ]
+
+    def build(self, input_shape):
+        """Creates the embedding table; row 0 is padding."""
+        self.table = self.add_weight(
+            shape=(self._identifiers, self._options.dimension), initializer=keras.initializers.RandomNormal(stddev=0.1)
+        )
+        self.token_seed = keras.random.SeedGenerator()
+        for convolution in self._convolutions:
+            convolution.build((None, None, self._options.dimension))
+
+    def call(self, identifiers, training=False):
+        """Maps ragged token identifiers [B, None] to vectors [B, widths * filters]."""
+        tokens = identifiers.to_tensor(0)
+        # An empty batch of texts would leave the pooling without anything to take the maximum of.
+        tokens = tf.pad(tokens, [[0, 0], [0, 1]])[:, : tf.maximum(tf.shape(tokens)[1], 1)]
+        present = tf.not_equal(tokens, 0)
+        if training:
+            present &= keras.random.uniform(tf.shape(tokens), seed=self.token_seed) >= self._options.dropout
+        vectors = tf.where(present[..., tf.newaxis], tf.gather(self.table, tokens), 0.0)
+        return tf.concat([tf.reduce_max(convolve(vectors), axis=1) for convolve in self._convolutions], axis=1)
+
+    def compute_output_spec(self, identifiers, training=False):
+        """Returns the shape of the vectors."""
+        return keras.KerasTensor((None, len(self._options.widths) * self._options.filters))
+
+
+def make(options: NgramsOptions | TokensOptions, statistics: TextStatistics, name: str) -> keras.layers.Layer:
+    """Returns a new encoder for one text column.
+
+    Args:
+      options: Says which encoder and how.
+      statistics: Of the column's identifiers in the train split.
+      name: Name of the layer.
+    """
+    kinds = {NgramsOptions: NgramBag, TokensOptions: TokenConvolution}
+    return kinds[type(options)](options, statistics, name=name)
+
+
+def _constant(values: np.ndarray):
+    return lambda shape, dtype=None: tf.constant(values, dtype)

@@ -1,0 +1,147 @@
+"""The preprocessing function: raw columns in, what the network reads out, as one graph for training and serving.
+
+The analysis sees the train split only. Features are named by role and place (see `columns`), because column names may hold anything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import tensorflow as tf
+import tensorflow_transform as tft
+from pydantic import TypeAdapter
+
+from components.training.options import Encoder, NgramsOptions, TokensOptions
+from components.transform import text
+from components.transform.columns import ABSENT, LABEL, NUMBERS, Columns, category_feature, text_feature
+from components.validation import schema_file
+
+# Categories beyond these are too rare to learn from; a category seen once teaches what an unknown one looks like.
+_MAX_CATEGORIES = 10_000
+_MIN_CATEGORY_ROWS = 2
+
+# Numbers become ranks between these many training quantiles.
+_QUANTILES = 100
+_QUANTILE_ERROR = 0.005
+
+# Identifiers of a categorical feature before those of the vocabulary.
+ABSENT_CATEGORY = 0
+UNKNOWN_CATEGORY = 1
+RESERVED_CATEGORIES = 2
+
+# Identifier of a token feature before those of the vocabulary; it fills short texts up.
+PADDING_TOKENS = 1
+
+
+def preprocessing_fn(inputs: Mapping[str, Any], custom_config: Mapping[str, Any]) -> dict[str, Any]:
+    """Describes the graph to TensorFlow Transform.
+
+    Args:
+      inputs: Raw features by column name; sparse or dense, each row with one value or none.
+      custom_config: `schema` (text form), `text` (columns), `label` (column) and `encoder` (its options).
+
+    Returns:
+      `text_<i>`: identifiers for the encoder, ragged int64 [B, None]. `category_<i>`: int64 [B], 0 for an absent value, 1 for an
+      unknown one. `numbers`: float32 [B, N], each number as its rank in the training data between 0 and 1, 0.5 where absent;
+      `absent`: float32 [B, N], 1 where the number is absent. `label`: int64 [B], -1 for a label that training has not seen.
+    """
+    columns = Columns.of(schema_file.parse(custom_config["schema"]), custom_config["text"], custom_config["label"])
+    encoder = TypeAdapter(Encoder).validate_python(custom_config["encoder"])
+    outputs = {LABEL: _label(_strings(inputs[columns.label]))}
+    for position, name in enumerate(columns.text):
+        outputs[text_feature(position)] = _identifiers(_strings(inputs[name]), encoder, position)
+    for position, name in enumerate(columns.categorical):
+        outputs[category_feature(position)] = _category(_strings(inputs[name]), position)
+    if columns.numeric:
+        outputs[NUMBERS], outputs[ABSENT] = _numbers([_floats(inputs[name]) for name in columns.numeric])
+    return outputs
+
+
+def vocabulary_name(feature: str) -> str:
+    """Returns the name under which the vocabulary of a transformed feature is stored."""
+    return f"{feature}_vocabulary"
+
+
+def ngram_identifiers(texts: tf.Tensor, options: NgramsOptions) -> tf.RaggedTensor:
+    """Maps texts to hash buckets of their word and character n-grams.
+
+    Args:
+      texts: Raw texts, shape [B].
+      options: Widths and number of buckets.
+
+    Returns:
+      Buckets, int64, ragged, shape [B, None]; an n-gram that occurs twice is there twice.
+    """
+    normal = text.normalise(texts, options.max_characters)
+    # The marks keep a word from sharing its bucket, and so its weight, with the same characters inside other words.
+    by_word = text.word_ngrams(normal, options.words)
+    by_word = by_word.with_flat_values(tf.strings.join(["=", by_word.flat_values]))
+    ngrams = tf.concat([by_word, text.character_ngrams(normal, options.characters)], axis=1)
+    return ngrams.with_flat_values(tf.strings.to_hash_bucket_fast(ngrams.flat_values, options.buckets))
+
+
+def _token_identifiers(texts: tf.Tensor, options: TokensOptions, position: int) -> tf.RaggedTensor:
+    tokens = text.words(text.normalise(texts, options.max_characters))[:, : options.max_tokens]
+    vocabulary = tft.vocabulary(
+        tokens,
+        top_k=options.vocabulary,
+        frequency_threshold=options.min_count,
+        vocab_filename=vocabulary_name(text_feature(position)),
+    )
+    return PADDING_TOKENS + tft.apply_vocabulary(tokens, vocabulary, num_oov_buckets=options.unknown_buckets)
+
+
+def _identifiers(texts: tf.Tensor, encoder: NgramsOptions | TokensOptions, position: int) -> tf.RaggedTensor:
+    if isinstance(encoder, NgramsOptions):
+        return ngram_identifiers(texts, encoder)
+    return _token_identifiers(texts, encoder, position)
+
+
+def _category(values: tf.Tensor, position: int) -> tf.Tensor:
+    vocabulary = tft.vocabulary(
+        values,
+        top_k=_MAX_CATEGORIES,
+        frequency_threshold=_MIN_CATEGORY_ROWS,
+        vocab_filename=vocabulary_name(category_feature(position)),
+    )
+    unknown = UNKNOWN_CATEGORY - RESERVED_CATEGORIES
+    identifiers = RESERVED_CATEGORIES + tft.apply_vocabulary(values, vocabulary, default_value=unknown)
+    return tf.where(tf.equal(values, ""), tf.constant(ABSENT_CATEGORY, tf.int64), identifiers)
+
+
+def _numbers(values: list[tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
+    absent = tf.stack([tf.math.is_nan(value) for value in values], axis=1)
+    ranks = []
+    for value in values:
+        boundaries = tft.quantiles(value, _QUANTILES, _QUANTILE_ERROR)
+        ranks.append(tft.apply_buckets_with_interpolation(value, boundaries))
+    return tf.where(absent, 0.5, tf.stack(ranks, axis=1)), tf.cast(absent, tf.float32)
+
+
+def _label(values: tf.Tensor) -> tf.Tensor:
+    return tft.apply_vocabulary(values, tft.vocabulary(values, vocab_filename=LABEL), default_value=-1)
+
+
+def _strings(values: tf.Tensor | tf.SparseTensor) -> tf.Tensor:
+    """Returns one string per row, shape [B], empty where absent."""
+    if values.dtype != tf.string:
+        values = tf.sparse.map_values(tf.strings.as_string, values) if _is_sparse(values) else tf.strings.as_string(values)
+    return _dense(values, "")
+
+
+def _floats(values: tf.Tensor | tf.SparseTensor) -> tf.Tensor:
+    """Returns one finite float32 per row, shape [B], NaN where absent."""
+    values = _dense(tf.cast(values, tf.float32), float("nan"))
+    return tf.where(tf.math.is_finite(values), values, float("nan"))
+
+
+def _dense(values: tf.Tensor | tf.SparseTensor, absent: Any) -> tf.Tensor:
+    if not _is_sparse(values):
+        return tf.reshape(values, [-1])
+    rows, width = values.dense_shape[0], tf.maximum(values.dense_shape[1], 1)
+    return tf.sparse.to_dense(tf.SparseTensor(values.indices, values.values, [rows, width]), absent)[:, 0]
+
+
+def _is_sparse(values: Any) -> bool:
+    return isinstance(values, tf.SparseTensor | tf.compat.v1.SparseTensorValue)

@@ -1,0 +1,116 @@
+"""Text in plain TensorFlow ops: one normal form for any script, and the words and n-grams of it.
+
+The ops work inside a graph, so training and serving share them, and need nothing but TensorFlow where the model is loaded.
+"""
+
+from __future__ import annotations
+
+import functools
+import unicodedata
+from collections.abc import Sequence
+
+import numpy as np
+import tensorflow as tf
+
+# Code points past this one (emoji, rare ideographs) are their own normal form; mathematical letters below it are not.
+_TABLE_SIZE = 0x1F200
+
+# A compatibility form longer than this is one ligature for a whole phrase, and stays as it is.
+_MAX_EXPANSION = 4
+
+# Letters that people type without their stroke or dot, yet Unicode does not decompose.
+_STROKES = str.maketrans("ıłøđħŧ", "ilodht")
+
+# Marks above or below letters: accents of European scripts, Hebrew points, Arabic vowels, the Arabic elongation stroke.
+_DROPPED_MARKS = frozenset(
+    chr(point)
+    for start, end in ((0x0300, 0x036F), (0x0591, 0x05C7), (0x0640, 0x0640), (0x064B, 0x065F), (0x0670, 0x0670))
+    for point in range(start, end + 1)
+)
+
+# Scripts written without spaces, whose characters are words for lack of better knowledge.
+_UNSPACED = r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}]"
+
+
+def normalise(texts: tf.Tensor, max_characters: int) -> tf.Tensor:
+    """Maps texts to one normal form: `"Ｃａｆé,\\tOPEN?"` becomes `"cafe open"`.
+
+    Letters lose case, width, ligatures and accents, in any script; punctuation, control characters and invalid UTF-8 become
+    spaces; runs of spaces become one. Invisible characters (joiners, soft hyphens) vanish. Symbols and emoji stay.
+
+    Args:
+      texts: Strings, shape [B].
+      max_characters: What follows this many characters is cut off, so that a huge message cannot stall a server.
+
+    Returns:
+      Valid UTF-8 strings, shape [B], possibly empty.
+    """
+    points = tf.strings.unicode_decode(texts, "UTF-8", errors="replace", replacement_char=ord(" "))[:, :max_characters]
+    known = tf.where(points.flat_values < _TABLE_SIZE, points.flat_values, 0)
+    expanded = tf.gather(tf.constant(_normal_forms()), known)
+    untouched = tf.pad(points.flat_values[:, tf.newaxis], [[0, 0], [0, _MAX_EXPANSION - 1]])
+    expanded = tf.where(points.flat_values[:, tf.newaxis] < _TABLE_SIZE, expanded, untouched)
+    kept = tf.not_equal(expanded, 0)
+    lengths = tf.reduce_sum(tf.cast(kept, points.row_splits.dtype), axis=1)
+    normal = tf.RaggedTensor.from_row_lengths(
+        tf.boolean_mask(expanded, kept), tf.reduce_sum(points.with_flat_values(lengths), axis=1)
+    )
+    encoded = tf.strings.unicode_encode(normal, "UTF-8")
+    return tf.strings.strip(tf.strings.regex_replace(encoded, " {2,}", " "))
+
+
+def words(texts: tf.Tensor) -> tf.RaggedTensor:
+    """Splits normalised texts at spaces; every character of a script without spaces is a word.
+
+    Args:
+      texts: What `normalise` returned, shape [B].
+
+    Returns:
+      Words, ragged, shape [B, None].
+    """
+    return tf.strings.split(tf.strings.regex_replace(texts, f"({_UNSPACED})", r" \1 "))
+
+
+def word_ngrams(texts: tf.Tensor, widths: Sequence[int]) -> tf.RaggedTensor:
+    """Returns the runs of words of each width, ragged, shape [B, None]."""
+    return tf.strings.ngrams(words(texts), list(widths))
+
+
+def character_ngrams(texts: tf.Tensor, widths: Sequence[int]) -> tf.RaggedTensor:
+    """Returns the runs of characters of each width inside words, ragged, shape [B, None].
+
+    The ends of a word are marked by spaces, so `"go on"` has the 2-grams `" g"`, `"go"`, `"o "`, `" o"`, `"on"`, `"n "`.
+    """
+    marked = tf.strings.join([" ", tf.strings.split(texts), " "])
+    characters = tf.strings.unicode_split(marked, "UTF-8")
+    return tf.strings.ngrams(characters, list(widths), separator="").merge_dims(1, 2)
+
+
+@functools.cache
+def _normal_forms() -> np.ndarray:
+    """Returns the normal form of each code point, zero-padded, shape [_TABLE_SIZE, _MAX_EXPANSION], int32."""
+    table = np.zeros((_TABLE_SIZE, _MAX_EXPANSION), np.int32)
+    for point in range(_TABLE_SIZE):
+        form = [ord(character) for character in _normal_form(chr(point))]
+        table[point, : len(form)] = form
+    return table
+
+
+def _normal_form(character: str) -> str:
+    category = unicodedata.category(character)
+    if character in _DROPPED_MARKS or category == "Cf":
+        return ""
+    if category[0] in "CPZ":
+        return " "
+    folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", character).casefold())
+    bare = "".join(_without_accents(part) for part in folded).translate(_STROKES)
+    # A form with punctuation or spaces inside, such as the one of the fraction 1/2, is two words.
+    bare = "".join(" " if unicodedata.category(part)[0] in "CPZ" else part for part in bare)
+    return bare if len(bare) <= _MAX_EXPANSION else character
+
+
+def _without_accents(character: str) -> str:
+    if character in _DROPPED_MARKS:
+        return ""
+    base, *marks = unicodedata.normalize("NFD", character)
+    return base if _DROPPED_MARKS.issuperset(marks) else character

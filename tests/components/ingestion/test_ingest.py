@@ -1,0 +1,226 @@
+import errno
+import json
+import os
+import pathlib
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from components.errors import EnvironmentFailure, UsageError
+from components.ingestion import ingest, readers
+
+SCHEMA = {"text": "BYTES", "label": "BYTES"}
+TEXTS = [f"message number {number}" for number in range(200)]
+LABELS = ["ask" if number % 3 else "tell" for number in range(200)]
+
+
+@pytest.fixture
+def run(tmp_path, make_options, make_schema):
+    """Ingests a file and returns the summary; keywords are settings of the `data:` section."""
+
+    def ingest_file(path, features=SCHEMA, **settings):
+        options, schema = make_options(path, **settings), make_schema(**features)
+        return ingest.ingest(options, schema, None, str(tmp_path / "out"), str(tmp_path / "quarantine"))
+
+    return ingest_file
+
+
+class TestSummary:
+    @pytest.mark.parametrize("kind", ["csv", "jsonl", "parquet"])
+    def test_counts_what_was_stored(self, kind, run, write_rows, tmp_path):
+        summary = run(write_rows(kind, text=TEXTS, label=LABELS, extra=LABELS))
+        assert sum(summary["rows"].values()) == 200
+        assert summary["rows"]["quarantined"] == 0
+        assert {name: sum(labels.values()) for name, labels in summary["labels"].items()} | {"quarantined": 0} == summary["rows"]
+        assert summary["ignored_columns"] == ["extra"]
+        assert summary["bytes"] == sum(path.stat().st_size for path in (tmp_path / "out").glob("Split-*/*.gz"))
+        assert json.loads((tmp_path / "out" / "summary.json").read_text()) == summary
+
+    def test_every_format_stores_the_same(self, run, write_rows):
+        summaries = [run(write_rows(kind, text=TEXTS, label=LABELS)) for kind in ("csv", "jsonl", "parquet")]
+        assert len({summary["fingerprint"] for summary in summaries}) == 1
+        assert summaries[0]["labels"] == summaries[1]["labels"] == summaries[2]["labels"]
+
+    def test_the_fingerprint_is_that_of_the_rows_in_any_order(self, run, write_rows, monkeypatch):
+        first = run(write_rows("jsonl", text=TEXTS, label=LABELS))
+        monkeypatch.setattr(readers, "_BLOCK_BYTES", 512)
+        second = run(write_rows("jsonl", text=TEXTS[::-1], label=LABELS[::-1]))
+        third = run(write_rows("jsonl", text=[*TEXTS[:-1], "message number 1"], label=LABELS))
+        assert first["fingerprint"] == second["fingerprint"] != third["fingerprint"]
+        assert first["rows"] == second["rows"]
+
+    def test_a_folder_of_files_is_one_table(self, run, write_rows, tmp_path):
+        whole = run(write_rows("csv", "whole", text=TEXTS, label=LABELS))
+        (tmp_path / "parts").mkdir()
+        for index, rows in enumerate((slice(0, 50), slice(50, 200))):
+            write_rows("csv", f"parts/{index}", text=TEXTS[rows], label=LABELS[rows])
+        parts = run(tmp_path / "whole.csv", source={"type": "csv", "path": str(tmp_path / "parts")})
+        assert parts["fingerprint"] == whole["fingerprint"]
+
+    def test_segments_are_counted_and_empty_columns_named(self, run, write_rows):
+        path = write_rows("csv", text=TEXTS, label=LABELS, language=["de", "en"] * 100, fare=[None] * 200)
+        features = SCHEMA | {"language": "BYTES", "fare": "FLOAT"}
+        summary = run(path, features, segments=["language", ["language", "label"]])
+        assert summary["segments"] == {"language": {"de": 100, "en": 100}, "label": {"ask": 133, "tell": 67}}
+        assert summary["empty_columns"] == ["fare"]
+
+
+class TestQuarantine:
+    def test_rows_set_aside_are_counted_and_described_without_their_text(self, run, tmp_path):
+        path = tmp_path / "t.csv"
+        rows = [f"{text},{label},1.5" for text, label in zip(TEXTS, LABELS, strict=True)]
+        rows[10] = "secret text,,1.5"
+        rows[20] = "secret text,ask,cheap"
+        rows[30] = "secret text,ask"
+        rows[40] = f"{'secret' * 1_000_000},ask,1.5"
+        path.write_bytes(("text,label,fare\n" + "\n".join(rows) + "\nsecret \0,ask,1\n").encode() + b"secret \xff,ask,1\n")
+        summary = run(path, SCHEMA | {"fare": "FLOAT"})
+        assert summary["rows"]["quarantined"] == 6
+        assert summary["quarantine_reasons"] == {
+            "wrong number of fields": 1,
+            "text: invalid UTF-8": 1,
+            "text: NUL byte": 1,
+            "missing label": 1,
+            "fare: not a number": 1,
+            "text too long": 1,
+        }
+        [part] = (tmp_path / "quarantine").iterdir()
+        assert "secret" not in part.read_text()
+        described = [json.loads(line) for line in part.read_text().splitlines()]
+        assert {entry["position"] for entry in described} == {11, 21, 31, 41, 201, 202}
+        assert {entry["source"] for entry in described} == {"t.csv"}
+
+    def test_a_column_that_changes_type_mid_file_does_not_end_the_run(self, run, write_rows):
+        values = [1.5] * 150 + ["cheap"] * 10 + [2] * 40
+        summary = run(write_rows("csv", text=TEXTS, label=LABELS, fare=values), SCHEMA | {"fare": "FLOAT"})
+        assert summary["quarantine_reasons"] == {"fare: not a number": 10}
+        assert (
+            run(write_rows("jsonl", text=TEXTS, label=LABELS, fare=values), SCHEMA | {"fare": "FLOAT"})["rows"] == summary["rows"]
+        )
+
+
+class TestColumns:
+    @pytest.mark.parametrize("kind", ["csv", "jsonl", "parquet"])
+    def test_a_missing_label_column_is_an_error_that_names_the_nearest(self, kind, run, write_rows):
+        with pytest.raises(UsageError, match="data.label names 'label', but there is no such column. Did you mean 'labels'"):
+            run(write_rows(kind, text=TEXTS, labels=LABELS))
+
+    def test_a_column_the_schema_lists_must_be_there(self, run, write_rows):
+        with pytest.raises(UsageError, match="The schema lists 'fare', but .* The columns are 'text', 'label'"):
+            run(write_rows("csv", text=TEXTS, label=LABELS), SCHEMA | {"fare": "FLOAT"})
+
+    def test_every_csv_file_of_a_folder_needs_the_columns(self, run, write_rows, tmp_path):
+        write_rows("csv", "1", text=TEXTS, label=LABELS)
+        write_rows("csv", "2", text=TEXTS)
+        with pytest.raises(UsageError, match="data.label names 'label'"):
+            run(tmp_path / "1.csv", source={"type": "csv", "path": str(tmp_path)})
+
+    def test_json_lines_may_leave_columns_out(self, run, tmp_path, monkeypatch):
+        monkeypatch.setattr(readers, "_BLOCK_BYTES", 256)
+        path = tmp_path / "t.jsonl"
+        rows = [{"text": text, "label": label} for text, label in zip(TEXTS, LABELS, strict=True)]
+        rows[150]["fare"] = 2.5
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows) + '{"fare": 1}\n')
+        summary = run(path, SCHEMA | {"fare": "FLOAT"})
+        assert summary["rows"]["quarantined"] == 1
+        assert summary["empty_columns"] == []
+
+    def test_derived_columns_are_stored_and_their_sources_need_not_be(self, run, write_rows):
+        numbers = list(range(200))
+        path = write_rows("csv", text=TEXTS, tips=numbers, fare=[100] * 200)
+        derivations = {"share": "tips / fare", "label": "share > 0.5"}
+        summary = run(path, SCHEMA | {"share": "FLOAT"}, derive=derivations, exclude=["tips"])
+        assert sum(labels["true"] for labels in summary["labels"].values()) == 149
+        assert summary["ignored_columns"] == ["tips", "fare"]
+
+    def test_a_derived_column_must_not_exist_already(self, run, write_rows):
+        with pytest.raises(UsageError, match="data.derive makes 'label', but the table has it already"):
+            run(write_rows("csv", text=TEXTS, label=LABELS), derive={"label": "text == 'a'"})
+
+    def test_an_expression_over_an_unknown_column_is_an_error(self, run, write_rows):
+        with pytest.raises(UsageError, match=r"data.derive.label \(tip > 1\) reads 'tip', .* Did you mean 'tips'"):
+            run(write_rows("csv", text=TEXTS, tips=[1] * 200), derive={"label": "tip > 1"})
+
+
+class TestTablesThatMakeNoModel:
+    @pytest.mark.parametrize("kind", ["csv", "jsonl", "parquet"])
+    def test_no_rows(self, kind, run, tmp_path):
+        path = tmp_path / f"t.{kind}"
+        if kind == "parquet":
+            pq.write_table(pa.table({"text": pa.array([], pa.string()), "label": pa.array([], pa.string())}), path)
+        else:
+            path.write_text("text,label\n" if kind == "csv" else "")
+        with pytest.raises(UsageError, match="The table has no rows"):
+            run(path)
+
+    @pytest.mark.parametrize("kind", ["csv", "parquet"])
+    @pytest.mark.parametrize(
+        ("text", "label", "message"),
+        [
+            (TEXTS, ["ask"] * 200, "at least two classes; data.label 'label' has one in 200 rows"),
+            (TEXTS, [None] * 200, "data.label 'label' has no value in any of 200 rows"),
+            ([None] * 200, LABELS, "data.text 'text' has no text in any of 200 rows"),
+            (TEXTS[:2], LABELS[:2], "split is empty .* rows"),
+            (["x" * 200_000] * 3, LABELS[:3], r"All 3 rows were set aside \(text too long: 3\)"),
+        ],
+    )
+    def test_says_what_is_wrong(self, kind, text, label, message, run, write_rows, tmp_path):
+        with pytest.raises(UsageError, match=message):
+            run(write_rows(kind, text=text, label=label))
+        assert not list((tmp_path / "out").glob("Split-*/*"))
+
+
+class TestSplits:
+    def test_time_order_comes_from_a_column_that_need_not_be_stored(self, run, write_rows):
+        path = write_rows("csv", text=TEXTS, label=LABELS, at=[f"2024-01-01T00:{n // 60:02d}:{n % 60:02d}" for n in range(200)])
+        summary = run(path, timestamp="at", split={"by": "time", "eval": 0.1, "test": 0.2, "gap": 5})
+        assert summary["rows"] == {"train": 135, "eval": 15, "test": 40, "quarantined": 10}
+
+    @pytest.mark.parametrize("kind", ["csv", "jsonl"])
+    @pytest.mark.parametrize(
+        ("settings", "message"),
+        [
+            ({"timestamp": "at", "split": {"by": "time"}}, "data.timestamp names 'at'"),
+            ({"split": {"by": "column", "column": "fold"}}, "data.split.column names 'fold'"),
+            ({"group": "who", "split": {"by": "group"}}, "data.group names 'who'"),
+        ],
+    )
+    def test_a_column_to_split_by_must_be_there(self, settings, message, kind, run, write_rows):
+        with pytest.raises(UsageError, match=message):
+            run(write_rows(kind, text=TEXTS, label=LABELS), **settings)
+
+    def test_a_split_drawn_from_train_is_noted(self, run, write_rows):
+        path = write_rows("csv", text=TEXTS, label=LABELS, fold=["train", "train", "train", "test"] * 50)
+        summary = run(path, split={"by": "column", "column": "fold"})
+        assert summary["rows"]["test"] == 50
+        assert summary["notes"] == ["'fold' marks no row as eval; 10% of its train rows were drawn by hash"]
+
+
+class TestDisk:
+    def test_a_full_disk_is_the_environment(self, run, write_rows, tmp_path):
+        (tmp_path / "out" / "Split-train").mkdir(parents=True)
+        (tmp_path / "out" / "Split-train" / ".data_tfrecord-00000.partial").symlink_to("/dev/full")
+        with pytest.raises(EnvironmentFailure, match="Cannot write to .*out.*: the disk is full"):
+            run(write_rows("csv", text=TEXTS, label=LABELS))
+
+    @pytest.mark.parametrize(("code", "why"), [(errno.EROFS, "read-only"), (errno.EACCES, "not permitted")])
+    def test_a_folder_that_cannot_be_written_is_the_environment(self, code, why, run, write_rows, monkeypatch):
+        path = write_rows("csv", text=TEXTS, label=LABELS)
+
+        def refuse(folder, **_):
+            raise OSError(code, os.strerror(code), str(folder))
+
+        monkeypatch.setattr(pathlib.Path, "mkdir", refuse)
+        with pytest.raises(EnvironmentFailure, match=f"Cannot write to .*quarantine: .*{why}"):
+            run(path)
+
+
+def test_real_messages_split_by_conversation(real_data, run):
+    path = real_data / "multidogo" / "turn.parquet"
+    features = SCHEMA | {"domain": "BYTES", "conversation_id": "BYTES", "turn": "INT"}
+    summary = run(path, features, segments=["domain"], group="conversation_id", split={"by": "group"})
+    assert sum(summary["rows"].values()) == 116_597
+    assert summary["rows"]["quarantined"] == 0
+    assert len(summary["segments"]["domain"]) == 6
+    assert summary["rows"]["test"] / 116_597 == pytest.approx(0.1, abs=0.01)

@@ -1,0 +1,42 @@
+import json
+
+import numpy as np
+import pyarrow as pa
+
+from components.ingestion import quarantine
+from components.ingestion.quarantine import Rejected, Sieve
+
+
+class TestSieve:
+    def test_the_first_reason_counts(self):
+        sieve = Sieve(np.array([10, 20, 30, 40]))
+        sieve.reject(np.array([True, False, False, False]), "first")
+        sieve.reject(pa.array([True, True, None, False]), "second")
+        assert sieve.kept().tolist() == [False, False, True, True]
+        assert [(entry.reason, entry.positions.tolist()) for entry in sieve.rejected()] == [("first", [10]), ("second", [20])]
+
+    def test_a_reason_without_rows_is_none(self):
+        sieve = Sieve(np.array([1]))
+        sieve.reject(np.array([False]), "never")
+        assert sieve.rejected() == []
+
+
+class TestQuarantineWriter:
+    def test_writes_reason_source_and_position(self, tmp_path):
+        writer = quarantine.QuarantineWriter(tmp_path)
+        writer.write('odd "name".csv', [Rejected("größe: not a number", np.array([3, 17]))])
+        writer.write("other.csv", [Rejected("missing label", np.array([1]))])
+        [part] = tmp_path.iterdir()
+        assert [tuple(json.loads(line).values()) for line in part.read_text().splitlines()] == [
+            ("größe: not a number", 'odd "name".csv', 3),
+            ("größe: not a number", 'odd "name".csv', 17),
+            ("missing label", "other.csv", 1),
+        ]
+        assert writer.reasons == {"größe: not a number": 2, "missing label": 1}
+
+    def test_parts_are_bounded(self, tmp_path, monkeypatch):
+        monkeypatch.setattr(quarantine, "_ROWS_PER_PART", 2)
+        writer = quarantine.QuarantineWriter(tmp_path)
+        for position in range(5):
+            writer.write("t.csv", [Rejected("reason", np.array([position]))])
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["part-00000.jsonl", "part-00001.jsonl", "part-00002.jsonl"]
