@@ -157,6 +157,7 @@ class _Assignment:
         self._left_out: dict[str, str] = {}
         _check_wishes(profile, wishes)
         self._free = [name for name in profile.columns if name not in (wishes.label, *wishes.exclude)]
+        self._named = {*wishes.text, *wishes.segments, wishes.group, wishes.timestamp, wishes.split_column}
 
     def roles(self) -> Roles:
         wishes = self._wishes
@@ -215,8 +216,6 @@ class _Assignment:
 
     def _leave_out_worthless(self) -> None:
         """Takes out what holds no information, unless the user gave it a role."""
-        wishes = self._wishes
-        wanted = {*wishes.text, *wishes.segments, wishes.group, wishes.timestamp, wishes.split_column}
         for name in list(self._free):
             column = self._columns[name]
             if column.kind is Kind.EMPTY:
@@ -227,7 +226,7 @@ class _Assignment:
                 reason = "almost empty"
             else:
                 continue
-            if name not in wanted:
+            if name not in self._named:
                 self._left_out[name] = reason
                 self._free.remove(name)
 
@@ -236,9 +235,13 @@ class _Assignment:
             self._free.remove(name)
         return name
 
+    def _unnamed(self) -> list[str]:
+        """Lists the free columns that the user gave no role."""
+        return [name for name in self._free if name not in self._named]
+
     def _split_column(self) -> str | None:
         wished = self._wishes.split_column
-        found = [name for name in self._free if _is_split_column(self._columns[name])]
+        found = [name for name in self._unnamed() if _is_split_column(self._columns[name])]
         if wished is None and found:
             values = ", ".join(self._columns[found[0]].counts)
             self._decisions.append(f"split: by the column {found[0]}, whose values are {values}")
@@ -252,8 +255,7 @@ class _Assignment:
         if wished is not None:
             self._decisions.append(f"group: {wished}, as named")
             return self._take(wished)
-        reserved = {*self._wishes.text, *self._wishes.segments, self._wishes.timestamp}
-        candidates = [name for name in self._free if name not in reserved and _is_group(self._columns[name])]
+        candidates = [name for name in self._unnamed() if _is_group(self._columns[name])]
         if not candidates:
             return None
         found = min(candidates, key=lambda name: _group_rank(name))
@@ -266,7 +268,7 @@ class _Assignment:
         if wished is not None:
             self._decisions.append(f"timestamp: {wished}, as named")
         self._take(wished)
-        times = [name for name in self._free if _is_time(self._columns[name]) and name not in self._wishes.segments]
+        times = [name for name in self._unnamed() if _is_time(self._columns[name])]
         for name in times:
             self._left_out[name] = "a time"
             self._free.remove(name)
@@ -294,7 +296,7 @@ class _Assignment:
             self._decisions.append(f"text: {', '.join(wished)}, as named")
             found = wished
         else:
-            free = [self._columns[name] for name in self._free if name not in self._wishes.segments]
+            free = [self._columns[name] for name in self._unnamed()]
             named = [column.name for column in free if _is_named_message(column)]
             found = tuple(named) or _best_message(free)
             if found:
@@ -414,7 +416,6 @@ def _check_wishes(profile: TableProfile, wishes: Wishes) -> None:
     named += [("--text", name) for name in wishes.text] + [("--exclude", name) for name in wishes.exclude]
     for option, name in [*named, *(("--segment", name) for name in wishes.segments)]:
         table_columns.require([name], profile.columns.keys(), f"{option} names")
-    # A segment may have another role besides (slices by label source or group make sense), but not be the label or gone.
     taken: dict[str, str] = {}
     for option, name in named:
         if name in taken:
@@ -423,6 +424,23 @@ def _check_wishes(profile: TableProfile, wishes: Wishes) -> None:
     for name in wishes.segments:
         if name in taken:
             raise UsageError(f"--segment names {name!r}, which {taken[name]} names too; a segment is a column of its own")
+    _check_contents(profile, wishes)
+
+
+def _check_contents(profile: TableProfile, wishes: Wishes) -> None:
+    for name in wishes.text:
+        if profile.columns[name].kind is Kind.EMPTY:
+            raise UsageError(f"--text names {name!r}, which has no text in any of {profile.rows} rows; name another column")
+    if wishes.timestamp is not None and profile.columns[wishes.timestamp].kind not in (Kind.TIME, Kind.NUMBER):
+        raise UsageError(
+            f"A timestamp is seconds since the epoch or ISO 8601 text, e.g. 2024-01-31T10:00:00Z; {wishes.timestamp!r} is neither. "
+            "Convert it, or name another column with --timestamp"
+        )
+    if wishes.split_column is not None and not _is_split_column(profile.columns[wishes.split_column]):
+        raise UsageError(
+            f"A split column holds only the values {', '.join(splits.NAMES)}, train among them; {wishes.split_column!r} does not. "
+            "Map its values first, or leave out --split-column"
+        )
 
 
 def _classes(column: ColumnProfile) -> Mapping[str, int]:

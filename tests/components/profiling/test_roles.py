@@ -67,6 +67,34 @@ class TestWishes:
         with pytest.raises(UsageError, match="'queue'.*--label"):
             _assign({"body": MESSAGES}, **wishes)
 
+    @pytest.mark.parametrize(
+        ("wishes", "message"),
+        [
+            ({"text": ("memo",)}, "'memo', which has no text in any of 2000 rows"),
+            ({"timestamp": "body"}, "A timestamp is seconds since the epoch or ISO 8601 text.*'body' is neither"),
+            ({"split_column": "body"}, "A split column holds only the values train,.*'body' does not"),
+        ],
+    )
+    def test_name_columns_that_can_have_the_role(self, wishes, message):
+        with pytest.raises(UsageError, match=message):
+            _assign({"body": MESSAGES, "memo": [""] * ROWS}, **wishes)
+
+    @pytest.mark.parametrize(
+        ("wishes", "values"),
+        [
+            ({"segments": ("c",)}, _draw("train", "test")),
+            ({"group": "c"}, _draw("train", "test")),
+            ({"segments": ("c",)}, _draw("2024-01-01", "2024-01-02")),
+            ({"text": ("c",)}, _draw("2024-01-01", "2024-01-02")),
+        ],
+    )
+    def test_hold_for_columns_that_look_like_something_else(self, wishes, values):
+        roles = _assign({"body": MESSAGES, "c": values}, **wishes)
+
+        assert "c" in {*roles.text, *roles.segments, roles.group}
+        assert roles.split_column is None
+        assert "c" not in roles.left_out
+
     def test_win_over_what_would_have_been_found(self):
         roles = _assign(
             {"body": MESSAGES, "memo": MESSAGES[::-1], "language": _draw("de", "en"), "wing": _draw("n", "s")},
