@@ -70,7 +70,7 @@ def _plain_text(array: pa.Array, name: str, sieve: Sieve) -> pa.Array:
         # Arrow does not say which cells are at fault; asking each one is for batches that hold such cells.
         valid = pa.array([_is_utf8(cell) for cell in raw.to_pylist()], pa.bool_())
         sieve.reject(pc.invert(valid), f"{name}: invalid UTF-8")
-        values = pc.if_else(valid, raw, None).cast(pa.string())
+        values = keep(raw, valid).cast(pa.string())
     sieve.reject(pc.match_substring(values, "\0"), f"{name}: NUL byte")
     return values
 
@@ -87,7 +87,15 @@ def text(array: pa.Array) -> pa.StringArray:
     if pa.types.is_floating(array.type):
         array = pc.if_else(pc.is_nan(array), None, array)
     values = array.cast(pa.string())
-    return pc.if_else(pc.equal(values, ""), None, values)
+    return keep(values, pc.not_equal(values, ""))
+
+
+def keep(values: pa.Array, where: pa.BooleanArray) -> pa.Array:
+    """Returns the values where `where` is true, null elsewhere.
+
+    `pyarrow.compute.if_else` would say the same, but in pyarrow 18 it returns corrupt offsets for a slice of a string column.
+    """
+    return pc.replace_with_mask(values, pc.invert(where), pa.scalar(None, values.type))
 
 
 def number(array: pa.Array) -> tuple[pa.DoubleArray, np.ndarray]:
@@ -117,8 +125,8 @@ def whole_number(array: pa.Array) -> tuple[pa.Int64Array, np.ndarray]:
         array = text(pc.utf8_trim_whitespace(array))
         # Digits go straight to int64: long identifiers would lose their last digits on the way through float64.
         digits = pc.match_substring_regex(array, r"^-?\d{1,18}$")
-        exact = pc.if_else(digits, array, None).cast(pa.int64())
-        array = pc.if_else(digits, None, array)
+        exact = keep(array, digits).cast(pa.int64())
+        array = keep(array, pc.invert(digits))
     numbers, invalid = number(array)
     values = pc.fill_null(numbers, 0.0).to_numpy(zero_copy_only=False)
     whole = (np.floor(values) == values) & (np.abs(values) < 2.0**63)
@@ -143,12 +151,12 @@ def seconds(array: pa.Array) -> tuple[np.ndarray, np.ndarray]:
     bad = np.zeros(len(cells), dtype=bool)
     for matches, kind in ((zoned, pa.timestamp("us", "UTC")), (bare, pa.timestamp("us"))):
         # Arrow refuses digits finer than the unit; microseconds order rows well enough.
-        coarse = pc.replace_substring_regex(pc.if_else(matches, cells, None), r"(\.\d{6})\d+", r"\1")
+        coarse = pc.replace_substring_regex(keep(cells, matches), r"(\.\d{6})\d+", r"\1")
         times, invalid = _parse_times(coarse, kind)
         micros = pc.cast(times.cast(pa.int64()), pa.float64(), safe=False).to_numpy(zero_copy_only=False)
         result = np.where(np.isnan(micros), result, micros / 1e6)
         bad |= invalid
-    numbers, invalid = _parse_numbers(pc.if_else(pc.or_(zoned, bare), None, cells))
+    numbers, invalid = _parse_numbers(keep(cells, pc.invert(pc.or_(zoned, bare))))
     numeric = numbers.to_numpy(zero_copy_only=False)
     return np.where(np.isnan(numeric), result, numeric), bad | invalid
 
@@ -160,7 +168,7 @@ def _parse_numbers(cells: pa.StringArray) -> tuple[pa.DoubleArray, np.ndarray]:
     except pa.ArrowInvalid:
         numeric = pc.match_substring_regex(cells, _NUMBER)
         missing = pc.is_in(pc.utf8_lower(cells), pa.array(MISSING_NUMBERS))
-        return pc.if_else(numeric, cells, None).cast(pa.float64()), mask(pc.invert(pc.or_(numeric, missing)))
+        return keep(cells, numeric).cast(pa.float64()), mask(pc.invert(pc.or_(numeric, missing)))
 
 
 def _parse_times(cells: pa.StringArray, kind: pa.DataType) -> tuple[pa.TimestampArray, np.ndarray]:

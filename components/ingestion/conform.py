@@ -70,7 +70,7 @@ def conform(rows: pa.RecordBatch, schema: schema_pb2.Schema, options: DataOption
             too_long = pc.greater(pc.binary_length(column), options.max_text_bytes)
             sieve.reject(too_long, TEXT_TOO_LONG)
             # Hashing megabytes only to set them aside would cost twenty times their memory.
-            column = pc.if_else(too_long, None, column)
+            column = cells.keep(column, pc.invert(too_long))
         columns[feature.name] = column
     return pa.RecordBatch.from_pydict(columns)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import keras
 import tensorflow as tf
@@ -92,11 +92,6 @@ def build(options: ModelOptions, sizes: InputSizes, classes: int) -> keras.Model
     # The direct path alone is a linear model over TF-IDF n-grams; the hidden layer adds what is not linear.
     logits = keras.layers.Dense(classes, name="logits")(keras.layers.Concatenate()([joined, hidden]))
     return keras.Model(inputs, logits)
-
-
-def select(features: Mapping[str, tf.Tensor], model: keras.Model) -> dict[str, tf.Tensor]:
-    """Returns those transformed features that the model reads."""
-    return {name: features[name] for name in model.input}
 
 
 def _category_dimension(rows: int) -> int:

@@ -1,0 +1,130 @@
+"""The SavedModel: raw columns or serialized tf.Examples in, label strings and scores out, loadable by plain TensorFlow.
+
+The preprocessing graph and the label strings travel inside.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Mapping, Sequence
+
+import keras
+import tensorflow as tf
+import tensorflow_transform as tft
+from tensorflow.core.protobuf import saved_model_pb2
+
+from components.training.examples import raw_spec
+from components.transform.columns import Columns
+
+SERVING_DEFAULT = "serving_default"
+SERVING_EXAMPLES = "serving_examples"
+
+# A request cannot leave an integer out of a column of a batch; this value says that it is absent, as NaN does for floats.
+ABSENT_INTEGER = tf.int64.min
+
+
+class Servable(tf.Module):
+    """The exported model.
+
+    Attributes:
+      columns: What a request carries.
+      classes: Label strings, in the order of the logits.
+    """
+
+    def __init__(
+        self, model: keras.Model, transform: tft.TFTransformOutput, columns: Columns, classes: Sequence[bytes], top_k: int
+    ):
+        """Joins the trained network and the preprocessing graph.
+
+        Args:
+          model: Maps transformed features to logits.
+          transform: The preprocessing graph.
+          columns: The model's columns.
+          classes: Label strings, in the order of the logits.
+          top_k: How many labels `serving_default` returns; at most all.
+        """
+        super().__init__()
+        self.columns, self.classes = columns, tuple(classes)
+        # Tracked as weights only: tracked as a model, Keras would add an endpoint of its own, for which ragged inputs are too much.
+        self._weights = [variable.value for variable in model.variables]
+        self._logits = functools.partial(model, training=False)
+        self._inputs = tuple(model.input)
+        self._preprocess = transform.transform_features_layer()
+        self._top_k = min(top_k, len(classes))
+
+    def serve_columns(self, **placeholders: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Answers raw columns.
+
+        Args:
+          **placeholders: One tensor [B] per input, by `placeholder_names`. An empty string, NaN and `ABSENT_INTEGER` mean absent.
+
+        Returns:
+          `label` [B] string, `score` [B] float32, `top_labels` [B, k] string and `top_scores` [B, k] float32, best first.
+        """
+        raw = {name: _sparse(placeholders[key]) for key, name in self.placeholder_names().items()}
+        scores, indices = tf.math.top_k(self._probabilities(raw), self._top_k)
+        labels = tf.gather(tf.constant(self.classes), indices)
+        return {"label": labels[:, 0], "score": scores[:, 0], "top_labels": labels, "top_scores": scores}
+
+    def serve_examples(self, inputs: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Answers serialized tf.Examples [B] with `classes` [B, C] string and `scores` [B, C] float32, in vocabulary order."""
+        scores = self._probabilities(tf.io.parse_example(inputs, raw_spec(self.columns, with_label=False)))
+        classes = tf.tile(tf.constant([self.classes]), [tf.shape(scores)[0], 1])
+        return {"classes": classes, "scores": scores}
+
+    def placeholder_names(self) -> dict[str, str]:
+        """Returns the columns by the names of their placeholders, which TensorFlow wants to be Python identifiers."""
+        return {
+            name if name.isidentifier() and name.isascii() else f"__column_{position}": name
+            for position, name in enumerate(self.columns.inputs)
+        }
+
+    def save(self, directory: str) -> None:
+        """Writes the SavedModel with its two signatures."""
+        types = {name: spec.dtype for name, spec in raw_spec(self.columns, with_label=False).items()}
+        placeholders = {key: tf.TensorSpec([None], types[name], key) for key, name in self.placeholder_names().items()}
+        by_columns = tf.function(self.serve_columns).get_concrete_function(**placeholders)
+        by_examples = tf.function(self.serve_examples).get_concrete_function(tf.TensorSpec([None], tf.string, "inputs"))
+        tf.saved_model.save(self, directory, signatures={SERVING_DEFAULT: by_columns, SERVING_EXAMPLES: by_examples})
+        renamed = {key: name for key, name in self.placeholder_names().items() if key != name}
+        if renamed:
+            _rename_inputs(os.path.join(directory, tf.saved_model.SAVED_MODEL_FILENAME_PB), renamed)
+
+    def _probabilities(self, raw: Mapping[str, tf.SparseTensor]) -> tf.Tensor:
+        features = self._preprocess(dict(raw))
+        return tf.nn.softmax(self._logits({name: features[name] for name in self._inputs}))
+
+
+def _sparse(values: tf.Tensor) -> tf.SparseTensor:
+    """Returns a column [B] as tf.Examples would bring it, absent values left out, shape [B, 1]."""
+    if values.dtype == tf.string:
+        present = tf.not_equal(values, "")
+    elif values.dtype == tf.int64:
+        present = tf.not_equal(values, ABSENT_INTEGER)
+    else:
+        present = tf.math.is_finite(values)
+    rows = tf.where(present)
+    indices = tf.pad(rows, [[0, 0], [0, 1]])
+    return tf.SparseTensor(indices, tf.gather(values, rows[:, 0]), tf.stack([tf.size(values, tf.int64), 1]))
+
+
+def _rename_inputs(path: str, names: Mapping[str, str]) -> None:
+    """Gives the inputs of `serving_default` names that `tf.saved_model.save` refuses, such as names with spaces.
+
+    Args:
+      path: The file saved_model.pb.
+      names: New names by old ones.
+    """
+    with open(path, "rb") as file:
+        saved = saved_model_pb2.SavedModel.FromString(file.read())
+    graph = saved.meta_graphs[0]
+    inputs = graph.signature_def[SERVING_DEFAULT].inputs
+    for old, new in names.items():
+        inputs[new].CopyFrom(inputs[old])
+        del inputs[old]
+    for node in graph.object_graph_def.nodes:
+        keywords = node.bare_concrete_function.argument_keywords
+        keywords[:] = [names.get(keyword, keyword) for keyword in keywords]
+    with open(path, "wb") as file:
+        file.write(saved.SerializeToString(deterministic=True))
