@@ -207,7 +207,8 @@ def _summarize_gate(outputs: Mapping[str, list[str]]) -> Summary:
 
 
 def _summarize_model(outputs: Mapping[str, list[str]]) -> Summary:
-    return _read(outputs, "model_run", "training.json") or {}
+    training = _read(outputs, "model_run", "training.json") or {}
+    return {name: training[name] for name in ("epochs", "eval_accuracy", "parameters") if name in training}
 
 
 def _summarize_evaluation(outputs: Mapping[str, list[str]]) -> Summary:
