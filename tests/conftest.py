@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import pathlib
-import shutil
 import subprocess
 import sys
 from typing import Any
@@ -65,19 +64,10 @@ class SharedRun:
         self.record: dict[str, Any] = json.loads(shown.stdout)
         self.progress = shown.stderr
 
-    def outputs(self, node_id: str) -> pathlib.Path:
-        """The folder of a node's output channels in this run."""
-        return self.root / "pipelines" / "intents" / node_id
-
     def output(self, node_id: str, channel: str) -> pathlib.Path:
-        """The one artifact a node wrote to a channel."""
-        [artifact] = (self.outputs(node_id) / channel).iterdir()
-        return artifact
-
-    def copy(self, root: pathlib.Path) -> pathlib.Path:
-        """A root of its own with the pipeline file's pushed models, for tests that change things."""
-        shutil.copytree(self.root / "serving", root / "serving")
-        return root
+        """The artifact a node of this run wrote to a channel."""
+        [execution_id] = [node["execution_id"] for node in self.record["nodes"] if node["id"] == node_id]
+        return self.root / "pipelines" / "intents" / node_id / channel / str(execution_id)
 
 
 @pytest.fixture(scope="session")

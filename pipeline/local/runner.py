@@ -105,7 +105,9 @@ class _Run:
         log_path = self.folder / "run.log"
         handler = logging.FileHandler(log_path, encoding="utf-8")
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname).1s %(name)s: %(message)s"))
+        handler.addFilter(_worth_reading)
         logging.getLogger().addHandler(handler)
+        logging.getLogger("absl").setLevel(logging.INFO)
         error: Exception | None = None
         scratch = self.folder / "tmp"
         scratch.mkdir()
@@ -185,6 +187,11 @@ def _mark_partial(pipeline: pipeline_pb2.Pipeline, from_node: str | None, to_nod
         pipeline, from_nodes=[from_node] if from_node else None, to_nodes=[to_node] if to_node else None
     )
     return {node.pipeline_node.node_info.id for node in pipeline.nodes if node.pipeline_node.execution_options.HasField("skip")}
+
+
+def _worth_reading(entry: logging.LogRecord) -> bool:
+    """Keeps out what ML Metadata's client says at every query of a build without ZetaSQL, which is every build there is."""
+    return "ZetaSQL" not in entry.getMessage()
 
 
 @contextlib.contextmanager

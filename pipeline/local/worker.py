@@ -54,6 +54,7 @@ def main() -> None:
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     os.dup2(2, 1)
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname).1s %(name)s: %(message)s")
+    logging.getLogger("absl").setLevel(logging.INFO)
     pending: list[Any] = []
     ready = threading.Semaphore(0)
 
