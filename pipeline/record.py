@@ -138,7 +138,7 @@ def _describe(error: Exception) -> str:
 
     if isinstance(error, Interrupted):
         return "Interrupted. Finished nodes are cached"
-    return str(error) if isinstance(error, ParlanceError) else f"{type(error).__name__}: {error}"
+    return str(error)
 
 
 def _state(error: Exception | None, verdict: Mapping[str, Any] | None) -> str:

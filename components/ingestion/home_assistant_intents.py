@@ -179,7 +179,7 @@ def _vocabularies() -> Mapping[str, Mapping[str, Sequence[str]]]:
 def _utterances(language: str, seed: int) -> Iterator[_Utterance]:
     """Yields distinct utterances of one language in random order, until its grammar yields hardly any new ones."""
     # Of random's methods only random() is promised to give the same numbers in every version of Python.
-    uniform = random.Random(f"{seed} {language}").random
+    uniform = random.Random(f"{seed} {language}").random  # noqa: S311 - a draw, not a secret
     pools = _templates_by_intent(language, uniform)
     weights = [math.sqrt(len(pool)) for pool in pools]
     bounds = list(itertools.accumulate(weights))

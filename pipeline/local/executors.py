@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import signal
 import subprocess
@@ -16,19 +15,12 @@ from tfx.orchestration.portable import base_executor_operator
 from tfx.proto.orchestration import executable_spec_pb2, execution_result_pb2
 
 from components import executor_path
-from components.errors import EnvironmentFailure, ParlanceError
-from pipeline.local import worker
-
-# What TensorFlow's C++ says instead of raising OSError.
-_DISK_FULL_WORDS = ("No space left on device", "Disk quota exceeded")
+from components.errors import EnvironmentFailure
+from pipeline.local import failures, worker
 
 
 class Interrupted(Exception):
     """The user ended the run. An Exception on purpose: the launcher publishes the node as failed and cleans up after it."""
-
-
-class ExecutorFailed(ParlanceError):
-    """An executor raised an error that nobody foresaw. The log holds the traceback."""
 
 
 class WorkerProcess:
@@ -90,7 +82,7 @@ class WorkerProcess:
         if "error" in answer:
             raise answer["error"]
         if "failure" in answer:
-            raise _explain(answer["failure"], answer["oserror"])
+            raise failures.explain(answer["failure"], answer["errno"])
         return execution_result_pb2.ExecutorOutput.FromString(answer["output"])
 
     def interrupt(self) -> None:
@@ -125,14 +117,6 @@ class WorkerProcess:
 def _kill_group(process: subprocess.Popen[bytes]) -> None:
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
-
-
-def _explain(failure: str, number: int | None) -> ParlanceError:
-    if number in (errno.ENOSPC, errno.EDQUOT) or any(words in failure for words in _DISK_FULL_WORDS):
-        return EnvironmentFailure("The disk is full. Free some space and run again: finished nodes are cached")
-    if number in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return EnvironmentFailure(f"The run's folder cannot be written: {os.strerror(number)}. Choose another with --root")
-    return ExecutorFailed(failure)
 
 
 class Workers:

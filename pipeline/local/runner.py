@@ -20,7 +20,7 @@ from tfx.proto.orchestration import pipeline_pb2
 from components.errors import ParlanceError, UsageError
 from pipeline import dag, record, records
 from pipeline.config import PipelineConfig
-from pipeline.local import executors, launch
+from pipeline.local import executors, failures, launch
 from pipeline.local.root import Root
 
 _WORKER_ENVIRONMENT = {
@@ -74,8 +74,14 @@ def run(
       ParlanceError: The run could not start. Failures of nodes are in the record (`state`, `error`, `exit_code`).
     """
     with root.locked():
-        root.sweep()
-        return _Run(config, root, listener, cache, from_node, to_node).execute()
+        try:
+            root.sweep()
+            return _Run(config, root, listener, cache, from_node, to_node).execute()
+        except ParlanceError:
+            raise
+        except Exception as error:
+            # Outside of nodes there is the root folder and ML Metadata: a full disk strikes here as well.
+            raise failures.explain(failures.describe(error), failures.number(error)) from error
 
 
 class _Run:
@@ -118,8 +124,10 @@ class _Run:
                     error = self._launch_all(workers)
                     peak_mib = workers.peak_mib
             if error is not None:
-                # The launcher publishes a failed executor, but not a driver that failed before it.
-                self.root.fail_unfinished()
+                # The launcher publishes a failed executor, but not a driver that failed before it. The next run's sweep does the
+                # same, so that what ended this run, e.g. a full disk, may get in the way here.
+                with contextlib.suppress(Exception):
+                    self.root.fail_unfinished()
         finally:
             logging.getLogger().removeHandler(handler)
             handler.close()
@@ -157,11 +165,12 @@ class _Run:
             try:
                 launched = launch.launch(self.pipeline, node_id, self.store, operators)
             except Exception as raised:  # every failure of a node belongs into the record
+                launched, error = launch.Launched("failed", None, {}, {}), raised
                 if not isinstance(raised, ParlanceError | executors.Interrupted):
                     logging.exception("Node %s failed", node_id)
-                launched, error = launch.Launched("failed", None, {}, {}), raised
+                    error = failures.explain(failures.describe(raised), failures.number(raised))
             if launched.state == "failed" and error is None:
-                error = executors.ExecutorFailed(f"The inputs of {node_id} could not be resolved; the log says which")
+                error = failures.ExecutorFailed(f"The inputs of {node_id} could not be resolved; the log says which")
             self.launched[node_id] = launched
             node = record.node_entry(node_id, launched, time.time() - before, error)
             self.nodes.append(node)

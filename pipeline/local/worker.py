@@ -18,7 +18,7 @@ import traceback
 from typing import Any, BinaryIO
 
 from components.errors import ParlanceError
-from pipeline.local import lean_imports
+from pipeline.local import failures, lean_imports
 
 LEAN_ARGUMENT = "--lean"
 _LENGTH = struct.Struct("<Q")
@@ -86,7 +86,7 @@ def _execute(spec_bytes: bytes, is_beam: bool, invocation_bytes: bytes) -> dict[
         return {"error": error, "peak_mib": _peak_mib()}
     except BaseException as error:  # the parent decides; a worker that dies answers nothing
         traceback.print_exc()
-        return {"failure": f"{type(error).__name__}: {error}", "oserror": _errno(error), "peak_mib": _peak_mib()}
+        return {"failure": failures.describe(error), "errno": failures.number(error), "peak_mib": _peak_mib()}
     return {"output": output.SerializeToString(), "peak_mib": _peak_mib()}
 
 
@@ -104,15 +104,6 @@ def _run(spec_bytes: bytes, is_beam: bool, invocation_bytes: bytes):
     operator.extra_flags = []
     invocation = execution_invocation_pb2.ExecutionInvocation.FromString(invocation_bytes)
     return operator.run_executor(data_types.ExecutionInfo.from_proto(invocation))
-
-
-def _errno(error: BaseException | None) -> int | None:
-    """The operating system's error number behind a failure, however deep a library wrapped it."""
-    while error is not None:
-        if isinstance(error, OSError) and error.errno:
-            return error.errno
-        error = error.__cause__ or error.__context__
-    return None
 
 
 def _peak_mib() -> float:

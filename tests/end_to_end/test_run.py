@@ -60,7 +60,7 @@ class TestSplits:
 
 class TestReport:
     def test_is_one_self_contained_file(self, shared_run):
-        page = open(shared_run.record["report"], encoding="utf-8").read()
+        page = pathlib.Path(shared_run.record["report"]).read_text(encoding="utf-8")
         assert len(page) < 2_000_000
         for outside in ('src="http', 'href="http', "url(http", "@import"):
             assert outside not in page

@@ -49,9 +49,9 @@ def test_a_full_disk_is_recognised_however_deep_it_was_wrapped(worker, tmp_path)
 
 
 def test_unforeseen_errors_name_their_type_and_leave_the_traceback_in_the_log(worker, log, tmp_path):
-    from pipeline.local import executors
+    from pipeline.local import failures
 
-    with pytest.raises(executors.ExecutorFailed, match="KeyError"):
+    with pytest.raises(failures.ExecutorFailed, match="KeyError"):
         run(worker, "Broken", tmp_path)
     log.seek(0)
     assert b"misbehaving.py" in log.read()

@@ -10,7 +10,8 @@ lean_imports.install()
 from pipeline import dag
 from pipeline.local import launch, runner
 import sys
-really_loaded = [name for name in ("tensorflow", "apache_beam", "tensorflow_model_analysis") if hasattr(sys.modules.get(name), "__version__")]
+heavy = ("tensorflow", "apache_beam", "tensorflow_model_analysis")
+really_loaded = [name for name in heavy if hasattr(sys.modules.get(name), "__version__")]
 sys.exit(str(really_loaded) if really_loaded else 0)
 """
 
