@@ -18,6 +18,8 @@ test: setup lint
 
 lint: setup
 	@$(python) -m ruff check .
+	@$(python) -m ruff format --check --quiet .
+	@$(python) -m mypy --no-error-summary
 
 # Two packages apply to some Pythons in different versions; one universal lock holds all three Pythons.
 lock: setup

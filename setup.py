@@ -14,7 +14,8 @@ RUNTIME = [
     "ml-metadata>=1.21,<1.22",
     "keras>=3.15,<4",
     "tensorboard>=2.20",  # tfx 1.21 forgot it; Keras' TensorBoard callback needs it
-    "pyarrow>=10",  # table readers (CSV, JSONL, Parquet)
+    "pyarrow>=18",  # table readers (CSV, JSONL, Parquet)
+    "google-crc32c>=1.5",  # checksums of TFRecord frames, written without importing TensorFlow
     "numpy>=1.26",
     "pydantic>=2.7",  # the typed, closed pipeline file
     "pyyaml>=6",
@@ -26,7 +27,7 @@ RUNTIME = [
 EXTRAS = {
     # tfx's own kfp extra is declared only below Python 3.12; the packages work on 3.11 to 3.13.
     "kubeflow": ["kfp==2.16.1", "kfp-kubernetes==2.16.1"],
-    "dev": ["pytest>=8", "pytest-timeout>=2.3", "ruff>=0.14"],
+    "dev": ["pytest>=8", "pytest-timeout>=2.3", "ruff>=0.14", "mypy>=1.18", "types-pyyaml"],
 }
 
 setup(

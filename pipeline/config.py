@@ -201,7 +201,7 @@ def _keys_at(steps: Iterable[Any]) -> list[str]:
 
 
 def _tags(node: Mapping[str, Any]) -> set[str]:
-    tags = set()
+    tags: set[str] = set()
     for value in node.get("properties", {}).values():
         tags.update([value["const"]] if "const" in value else value.get("enum", ()))
     return tags

@@ -49,7 +49,7 @@ class Progress:
                 return
 
     def _end_tick(self) -> None:
-        if self._ticker is not None:
+        if self._ticker is not None and self._stop is not None:
             self._stop.set()
             self._ticker.join()
             self._ticker = None

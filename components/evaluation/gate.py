@@ -103,7 +103,7 @@ def _check(gate: Gate, row: _Slice, baseline: Mapping[str, float | None] | None,
 
     if gate.above_majority is not None:
         reference, name, margin = majority, "the majority class", gate.above_majority
-    elif baseline is not None:
+    elif baseline is not None and gate.max_drop is not None:
         reference, name, margin = baseline, "the baseline", -gate.max_drop
     else:
         return finding(True, f"{what} is {value:.4f}; passes, because there is no baseline to compare with")

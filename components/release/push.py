@@ -12,6 +12,7 @@ import contextlib
 import dataclasses
 import errno
 import fcntl
+import functools
 import hashlib
 import json
 import os
@@ -144,7 +145,7 @@ def _fill(incoming: pathlib.Path, source: pathlib.Path, manifest: Mapping[str, A
     files = {}
     for name in _files(source):
         with open(source / name, "rb") as file:
-            files[name] = _write(incoming / name, iter(lambda file=file: file.read(_CHUNK), b""))
+            files[name] = _write(incoming / name, iter(functools.partial(file.read, _CHUNK), b""))
     if warmup:
         files[WARMUP] = _write(incoming / WARMUP, [warmup])
     content = {**manifest, "version": version, "pushed_at": int(time.time()), "files": files}

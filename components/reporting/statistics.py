@@ -40,7 +40,7 @@ def summarize(stats: statistics_pb2.DatasetFeatureStatisticsList, text_columns: 
     }
 
 
-def _feature(feature: _Feature, rows: int, text_columns: Collection[str]) -> dict[str, Any]:
+def _feature(feature: statistics_pb2.FeatureNameStatistics, rows: int, text_columns: Collection[str]) -> dict[str, Any]:
     name = feature.name or ".".join(feature.path.step)
     numeric = feature.type in _NUMERIC and feature.HasField("num_stats")
     kind = "text" if name in text_columns else "numeric" if numeric else "categorical"

@@ -113,7 +113,7 @@ def outcome(finding: _Finding) -> str:
 
 
 def _failed(record: Mapping[str, Any], notes: Sequence[str]) -> Headline:
-    culprit = next((node for node in record.get("nodes", ()) if node.get("state") == "failed"), {})
+    culprit: Mapping[str, Any] = next((node for node in record.get("nodes", ()) if node.get("state") == "failed"), {})
     error = str(record.get("error") or culprit.get("error") or "The run left no error message; its log may say more.")
     first, _, rest = error.strip().partition("\n")
     reason = shorten(first, REASON_LENGTH)
