@@ -49,10 +49,10 @@ def test_init_and_run_without_hand_edits(tickets, tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("text,queue\n", "no rows|empty"),
+        ("text,queue\n", "no rows"),
         ("text,topic\nhello,a\n", "queue"),
-        ("text,queue\n" + "hello,a\n" * 50, "one class|only one"),
-        ("text,queue,queue\nhello,a,b\n", "twice|more than once|duplicate"),
+        ("text,queue\n" + "hello,a\n" * 50, "at least two classes"),
+        ("text,queue,queue\nhello,a,b\n", "repeats 'queue'"),
     ],
 )
 def test_a_table_that_cannot_be_used_is_exit_code_2(tmp_path, content, message):
@@ -61,7 +61,7 @@ def test_a_table_that_cannot_be_used_is_exit_code_2(tmp_path, content, message):
     (tmp_path / "t.csv").write_text(content, encoding="utf-8")
     shown = parlance("run", "t.yaml", "--to", "ExampleGen", cwd=tmp_path)
     assert shown.returncode == 2, shown.stdout + shown.stderr
-    assert any(part in shown.stdout for part in message.split("|")), shown.stdout
+    assert message in shown.stdout
 
 
 def test_anomalous_data_is_rejected_with_column_expectation_and_observation(tmp_path):
