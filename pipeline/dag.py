@@ -30,9 +30,15 @@ from pipeline.config import PipelineConfig
 
 _PACKAGE_PATH = "package:"
 
-# Single process: the worker already holds every library, and small data does not repay the start of others.
-# Named explicitly because Beam would otherwise try to fetch a runner binary.
-BEAM_ARGS = ["--runner=DirectRunner", "--direct_running_mode=in_memory", "--direct_num_workers=1"]
+BEAM_ARGS = [
+    # The runner that DirectRunner falls back to. DirectRunner itself first tries to download a runner binary from the internet.
+    "--runner=apache_beam.runners.portability.fn_api_runner.fn_runner.FnApiRunner",
+    # Single process: the worker already holds every library, and small data does not repay the start of others.
+    "--direct_running_mode=in_memory",
+    "--direct_num_workers=1",
+    # Nothing reads it here; without it TFX packs itself into an archive for remote workers before each Beam node.
+    "--sdk_container_image=none",
+]
 
 
 def compile_pipeline(
