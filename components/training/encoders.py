@@ -17,8 +17,8 @@ from components.training.options import NgramsOptions, TokensOptions
 
 
 @dataclasses.dataclass(frozen=True)
-class TextStatistics:
-    """What an encoder needs to know about a text column before training.
+class IdentifierStatistics:
+    """What a layer needs to know about a column's identifiers before training.
 
     Attributes:
       rows: Rows of the train split.
@@ -29,11 +29,11 @@ class TextStatistics:
     rows_with: np.ndarray
 
     @classmethod
-    def count(cls, batches: Iterable[tf.RaggedTensor], identifiers: int) -> TextStatistics:
+    def count(cls, batches: Iterable[tf.RaggedTensor], identifiers: int) -> IdentifierStatistics:
         """Counts over the train split.
 
         Args:
-          batches: Identifiers of the text column, ragged int64 [B, None].
+          batches: Identifiers of the column, ragged int64 [B, None].
           identifiers: How many there can be.
         """
         rows, rows_with = 0, np.zeros(identifiers, np.int64)
@@ -45,13 +45,16 @@ class TextStatistics:
 
 
 class NgramBag(keras.layers.Layer):
-    """An embedding bag: the sum of the n-grams' vectors, weighted by rarity, scaled to the length of the weights (TF-IDF).
+    """An embedding bag: the sum of the n-grams' vectors, weighted by rarity (TF-IDF).
+
+    The weights of a text's word n-grams, and apart from them those of its character n-grams, are scaled to length one, because
+    there are ten times as many of the latter.
 
     Only buckets that training has seen often enough own a vector; the others are left out of the bag, so that noise from
     unknown n-grams does not drown the known ones.
     """
 
-    def __init__(self, options: NgramsOptions, statistics: TextStatistics, **kwargs):
+    def __init__(self, options: NgramsOptions, statistics: IdentifierStatistics, **kwargs):
         super().__init__(**kwargs)
         self._options = options
         by_frequency = np.argsort(-statistics.rows_with, kind="stable")[: options.max_features]
@@ -82,8 +85,10 @@ class NgramBag(keras.layers.Layer):
         if training:
             kept = keras.random.uniform(tf.shape(weights), seed=self.dropout_seed) >= self._options.dropout
             weights = tf.where(kept, weights, 0.0)
-        length = tf.sqrt(tf.math.unsorted_segment_sum(tf.square(weights), texts, count))
-        weights = tf.math.divide_no_nan(weights, tf.gather(length, texts))
+        of_characters = identifiers.flat_values >= self._options.first_character_bucket
+        part = 2 * texts + tf.cast(of_characters, tf.int64)
+        length = tf.sqrt(tf.math.unsorted_segment_sum(tf.square(weights), part, 2 * count))
+        weights = tf.math.divide_no_nan(weights, tf.gather(length, part))
         # A product with the rows in use costs no [n-grams, dimension] intermediate, and its gradient touches only those rows.
         used, position = tf.unique(rows)
         bag = tf.SparseTensor(
@@ -99,11 +104,10 @@ class NgramBag(keras.layers.Layer):
 class TokenConvolution(keras.layers.Layer):
     """Convolutions of several widths over token embeddings, the strongest response of each filter kept."""
 
-    def __init__(self, options: TokensOptions, statistics: TextStatistics, **kwargs):
+    def __init__(self, options: TokensOptions, statistics: IdentifierStatistics, **kwargs):
         super().__init__(**kwargs)
         self._options = options
         self._identifiers = len(statistics.rows_with)
-        self._hide = keras.layers.SpatialDropout1D(options.dropout)
         self._convolutions = [
             keras.layers.Conv1D(options.filters, width, padding="same", activation="relu") for width in options.widths
         ]
@@ -122,18 +126,20 @@ class TokenConvolution(keras.layers.Layer):
         tokens = identifiers.to_tensor(0)
         # An empty batch of texts would leave the pooling without anything to take the maximum of.
         tokens = tf.pad(tokens, [[0, 0], [0, 1]])[:, : tf.maximum(tf.shape(tokens)[1], 1)]
-        present = tf.not_equal(tokens, 0)
+        present = shown = tf.not_equal(tokens, 0)
         if training:
-            present &= keras.random.uniform(tf.shape(tokens), seed=self.token_seed) >= self._options.dropout
-        vectors = tf.where(present[..., tf.newaxis], tf.gather(self.table, tokens), 0.0)
-        return tf.concat([tf.reduce_max(convolve(vectors), axis=1) for convolve in self._convolutions], axis=1)
+            shown &= keras.random.uniform(tf.shape(tokens), seed=self.token_seed) >= self._options.dropout
+        vectors = tf.where(shown[..., tf.newaxis], tf.gather(self.table, tokens), 0.0)
+        # Windows centred on padding would make a text's vector depend on the longest text of its batch.
+        responses = [tf.where(present[..., tf.newaxis], convolve(vectors), 0.0) for convolve in self._convolutions]
+        return tf.concat([tf.reduce_max(response, axis=1) for response in responses], axis=1)
 
     def compute_output_spec(self, identifiers, training=False):
         """Returns the shape of the vectors."""
         return keras.KerasTensor((None, len(self._options.widths) * self._options.filters))
 
 
-def make(options: NgramsOptions | TokensOptions, statistics: TextStatistics, name: str) -> keras.layers.Layer:
+def make(options: NgramsOptions | TokensOptions, statistics: IdentifierStatistics, name: str) -> keras.layers.Layer:
     """Returns a new encoder for one text column.
 
     Args:

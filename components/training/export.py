@@ -6,7 +6,9 @@ The preprocessing graph and the label strings travel inside.
 from __future__ import annotations
 
 import functools
+import keyword
 import os
+import re
 from collections.abc import Mapping, Sequence
 
 import keras
@@ -53,17 +55,17 @@ class Servable(tf.Module):
         self._preprocess = transform.transform_features_layer()
         self._top_k = min(top_k, len(classes))
 
-    def serve_columns(self, **placeholders: tf.Tensor) -> dict[str, tf.Tensor]:
+    def serve_columns(self, raw: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         """Answers raw columns.
 
         Args:
-          **placeholders: One tensor [B] per input, by `placeholder_names`. An empty string, NaN and `ABSENT_INTEGER` mean absent.
+          raw: One tensor [B] per input, by column name. An empty string, NaN and `ABSENT_INTEGER` mean absent.
 
         Returns:
           `label` [B] string, `score` [B] float32, `top_labels` [B, k] string and `top_scores` [B, k] float32, best first.
         """
-        raw = {name: _sparse(placeholders[key]) for key, name in self.placeholder_names().items()}
-        scores, indices = tf.math.top_k(self._probabilities(raw), self._top_k)
+        probabilities = self._probabilities({name: _sparse(values) for name, values in raw.items()})
+        scores, indices = tf.math.top_k(probabilities, self._top_k)
         labels = tf.gather(tf.constant(self.classes), indices)
         return {"label": labels[:, 0], "score": scores[:, 0], "top_labels": labels, "top_scores": scores}
 
@@ -73,27 +75,30 @@ class Servable(tf.Module):
         classes = tf.tile(tf.constant([self.classes]), [tf.shape(scores)[0], 1])
         return {"classes": classes, "scores": scores}
 
-    def placeholder_names(self) -> dict[str, str]:
-        """Returns the columns by the names of their placeholders, which TensorFlow wants to be Python identifiers."""
-        return {
-            name if name.isidentifier() and name.isascii() else f"__column_{position}": name
-            for position, name in enumerate(self.columns.inputs)
-        }
-
     def save(self, directory: str) -> None:
         """Writes the SavedModel with its two signatures."""
-        types = {name: spec.dtype for name, spec in raw_spec(self.columns, with_label=False).items()}
-        placeholders = {key: tf.TensorSpec([None], types[name], key) for key, name in self.placeholder_names().items()}
-        by_columns = tf.function(self.serve_columns).get_concrete_function(**placeholders)
+        columns = {_placeholder(position, name): name for position, name in enumerate(self.columns.inputs)}
+        types = {name: kind.dtype for name, kind in raw_spec(self.columns, with_label=False).items()}
+        by_columns = tf.function(
+            lambda **raw: self.serve_columns({columns[placeholder]: values for placeholder, values in raw.items()})
+        ).get_concrete_function(
+            **{placeholder: tf.TensorSpec([None], types[name], placeholder) for placeholder, name in columns.items()}
+        )
         by_examples = tf.function(self.serve_examples).get_concrete_function(tf.TensorSpec([None], tf.string, "inputs"))
         tf.saved_model.save(self, directory, signatures={SERVING_DEFAULT: by_columns, SERVING_EXAMPLES: by_examples})
-        renamed = {key: name for key, name in self.placeholder_names().items() if key != name}
+        renamed = {placeholder: name for placeholder, name in columns.items() if placeholder != name}
         if renamed:
             _rename_inputs(os.path.join(directory, tf.saved_model.SAVED_MODEL_FILENAME_PB), renamed)
 
     def _probabilities(self, raw: Mapping[str, tf.SparseTensor]) -> tf.Tensor:
         features = self._preprocess(dict(raw))
         return tf.nn.softmax(self._logits({name: features[name] for name in self._inputs}))
+
+
+def _placeholder(position: int, column: str) -> str:
+    """Returns the column's name where TensorFlow takes it for a parameter, a made-up one elsewhere."""
+    usable = re.fullmatch("[A-Za-z][A-Za-z0-9_]*", column) and not keyword.iskeyword(column)
+    return column if usable else f"parlance_column_{position}"
 
 
 def _sparse(values: tf.Tensor) -> tf.SparseTensor:
@@ -124,7 +129,8 @@ def _rename_inputs(path: str, names: Mapping[str, str]) -> None:
         inputs[new].CopyFrom(inputs[old])
         del inputs[old]
     for node in graph.object_graph_def.nodes:
-        keywords = node.bare_concrete_function.argument_keywords
-        keywords[:] = [names.get(keyword, keyword) for keyword in keywords]
+        if node.HasField("bare_concrete_function"):
+            arguments = node.bare_concrete_function.argument_keywords
+            arguments[:] = [names.get(argument, argument) for argument in arguments]
     with open(path, "wb") as file:
         file.write(saved.SerializeToString(deterministic=True))

@@ -17,7 +17,7 @@ class NgramsOptions(Options):
     Attributes:
       words: Widths of word n-grams.
       characters: Widths of character n-grams, inside words.
-      buckets: Hash buckets; n-grams that share one cannot be told apart.
+      buckets: Hash buckets, half of them for words; n-grams that share one cannot be told apart.
       max_features: At most this many buckets, the most frequent in training, get a row in the embedding table.
       min_rows: Buckets that fewer training rows use get no row.
       dimension: Width of the embedding.
@@ -34,6 +34,11 @@ class NgramsOptions(Options):
     dimension: int = Field(default=128, gt=0)
     dropout: float = Field(default=0.3, ge=0, lt=1)
     max_characters: int = Field(default=2000, gt=0)
+
+    @property
+    def first_character_bucket(self) -> int:
+        """Buckets below this one are of words, the others of characters."""
+        return self.buckets // 2
 
 
 class TokensOptions(Options):
@@ -76,7 +81,7 @@ class ModelOptions(Options):
       label_smoothing: Share of each label's weight spread over all labels.
       epochs: Upper bound; early stopping on the eval split usually ends sooner.
       batch_size: Rows a step.
-      learning_rate: Peak learning rate.
+      learning_rate: Peak learning rate; where none is given, 0.004 for models that read text and 0.001 for those that do not.
       class_weights: `none`, or `balanced`: weight grows as a class gets rarer.
       patience: Epochs without improvement on the eval split before training stops.
       top_k: How many labels `serving_default` returns, best first.
@@ -84,12 +89,12 @@ class ModelOptions(Options):
     """
 
     encoder: Encoder = NgramsOptions()
-    hidden: int = Field(default=256, gt=0)
-    dropout: float = Field(default=0.5, ge=0, lt=1)
+    hidden: int = Field(default=512, gt=0)
+    dropout: float = Field(default=0.3, ge=0, lt=1)
     label_smoothing: float = Field(default=0.1, ge=0, lt=1)
     epochs: int = Field(default=10, gt=0)
     batch_size: int = Field(default=256, gt=0)
-    learning_rate: float = Field(default=4e-3, gt=0)
+    learning_rate: float | None = Field(default=None, gt=0)
     class_weights: Literal["none", "balanced"] = "none"
     patience: int = Field(default=3, gt=0)
     top_k: int = Field(default=5, gt=0)

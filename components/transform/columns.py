@@ -14,6 +14,11 @@ LABEL = "label"
 NUMBERS = "numbers"
 ABSENT = "absent"
 
+# Identifiers of a categorical feature before those of the vocabulary.
+ABSENT_CATEGORY = 0
+UNKNOWN_CATEGORY = 1
+RESERVED_CATEGORIES = 2
+
 
 def text_feature(position: int) -> str:
     """Returns the transformed feature of a text column, named by its place because column names may hold anything."""

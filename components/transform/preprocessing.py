@@ -14,7 +14,17 @@ from pydantic import TypeAdapter
 
 from components.training.options import Encoder, NgramsOptions, TokensOptions
 from components.transform import text
-from components.transform.columns import ABSENT, LABEL, NUMBERS, Columns, category_feature, text_feature
+from components.transform.columns import (
+    ABSENT,
+    ABSENT_CATEGORY,
+    LABEL,
+    NUMBERS,
+    RESERVED_CATEGORIES,
+    UNKNOWN_CATEGORY,
+    Columns,
+    category_feature,
+    text_feature,
+)
 from components.validation import schema_file
 
 # Categories beyond these are too rare to learn from; a category seen once teaches what an unknown one looks like.
@@ -24,11 +34,6 @@ _MIN_CATEGORY_ROWS = 2
 # Numbers become ranks between these many training quantiles.
 _QUANTILES = 100
 _QUANTILE_ERROR = 0.005
-
-# Identifiers of a categorical feature before those of the vocabulary.
-ABSENT_CATEGORY = 0
-UNKNOWN_CATEGORY = 1
-RESERVED_CATEGORIES = 2
 
 # Identifier of a token feature before those of the vocabulary; it fills short texts up.
 PADDING_TOKENS = 1
@@ -74,11 +79,14 @@ def ngram_identifiers(texts: tf.Tensor, options: NgramsOptions) -> tf.RaggedTens
       Buckets, int64, ragged, shape [B, None]; an n-gram that occurs twice is there twice.
     """
     normal = text.normalise(texts, options.max_characters)
-    # The marks keep a word from sharing its bucket, and so its weight, with the same characters inside other words.
     by_word = text.word_ngrams(normal, options.words)
-    by_word = by_word.with_flat_values(tf.strings.join(["=", by_word.flat_values]))
-    ngrams = tf.concat([by_word, text.character_ngrams(normal, options.characters)], axis=1)
-    return ngrams.with_flat_values(tf.strings.to_hash_bucket_fast(ngrams.flat_values, options.buckets))
+    by_character = text.character_ngrams(normal, options.characters)
+    first = options.first_character_bucket
+    by_word = by_word.with_flat_values(tf.strings.to_hash_bucket_fast(by_word.flat_values, first))
+    by_character = by_character.with_flat_values(
+        first + tf.strings.to_hash_bucket_fast(by_character.flat_values, options.buckets - first)
+    )
+    return tf.concat([by_word, by_character], axis=1)
 
 
 def _token_identifiers(texts: tf.Tensor, options: TokensOptions, position: int) -> tf.RaggedTensor:

@@ -1,0 +1,82 @@
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from components.training import encoders
+from components.training.encoders import IdentifierStatistics
+from components.training.options import NgramsOptions, TokensOptions
+
+pytestmark = pytest.mark.tensorflow
+
+BUCKETS = 1024
+TEXTS = [[1, 2, 2], [], [2, 3], [2, 900]]
+
+
+def ragged(rows):
+    return tf.ragged.constant(rows, dtype=tf.int64, ragged_rank=1)
+
+
+@pytest.fixture
+def statistics():
+    return IdentifierStatistics.count([ragged(TEXTS[:2]), ragged(TEXTS[2:])], BUCKETS)
+
+
+class TestStatistics:
+    def test_count_rows_and_not_occurrences(self, statistics):
+        assert statistics.rows == 4
+        assert statistics.rows_with[[1, 2, 3, 900]].tolist() == [1, 3, 1, 1]
+        assert statistics.rows_with.sum() == 6
+
+
+@pytest.fixture(params=[NgramsOptions(buckets=BUCKETS, min_rows=1, dimension=8), TokensOptions(dimension=8, filters=4)])
+def encoder(request, statistics):
+    return encoders.make(request.param, statistics, "encoder_0")
+
+
+class TestAnyEncoder:
+    def test_returns_one_vector_per_text(self, encoder):
+        vectors = encoder(ragged(TEXTS)).numpy()
+        assert vectors.shape == (4, encoder.compute_output_spec(None).shape[1])
+        assert np.isfinite(vectors).all()
+
+    def test_does_not_mix_texts(self, encoder):
+        together = encoder(ragged(TEXTS)).numpy()
+        alone = np.concatenate([encoder(ragged([text])).numpy() for text in TEXTS])
+        np.testing.assert_allclose(together, alone, atol=1e-5)
+
+    @pytest.mark.parametrize("texts", [[[]], [[], []]])
+    def test_stands_texts_without_identifiers(self, encoder, texts):
+        assert np.isfinite(encoder(ragged(texts), training=True).numpy()).all()
+
+    def test_hides_parts_of_the_text_in_training_only(self, encoder):
+        texts = ragged([[1, 2, 3, 900] * 4] * 16)
+        assert (encoder(texts).numpy() == encoder(texts).numpy()).all()
+        assert (encoder(texts, training=True).numpy() != encoder(texts, training=True).numpy()).any()
+
+    def test_has_a_sparse_gradient(self, encoder):
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_sum(encoder(ragged(TEXTS)))
+        assert isinstance(tape.gradient(loss, encoder.table.value), tf.IndexedSlices)
+
+
+class TestNgramBag:
+    def bag(self, statistics, **options):
+        return encoders.NgramBag(NgramsOptions(buckets=BUCKETS, dimension=8, **options), statistics)
+
+    def test_keeps_a_row_for_frequent_buckets_only(self, statistics):
+        assert encoders_rows(self.bag(statistics, min_rows=1)) == 1 + 4
+        assert encoders_rows(self.bag(statistics, min_rows=2)) == 1 + 1
+        assert encoders_rows(self.bag(statistics, min_rows=1, max_features=2)) == 1 + 2
+
+    def test_ignores_buckets_that_training_has_not_seen(self, statistics):
+        bag = self.bag(statistics, min_rows=1)
+        np.testing.assert_allclose(bag(ragged([[1, 2, 77, 78]])), bag(ragged([[1, 2]])), atol=1e-6)
+
+    def test_does_not_grow_with_the_length_of_the_text(self, statistics):
+        bag = self.bag(statistics, min_rows=1)
+        np.testing.assert_allclose(bag(ragged([[1]])), np.asarray(bag(ragged([[1] * 9]))) / 3, atol=1e-6)
+
+
+def encoders_rows(bag):
+    bag(ragged(TEXTS))
+    return bag.table.shape[0]

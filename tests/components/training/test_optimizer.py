@@ -1,0 +1,45 @@
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from components.training.optimizer import SparseAdam
+
+pytestmark = pytest.mark.tensorflow
+
+
+def apply(optimizer, variable, *gradients):
+    optimizer.build([variable])
+    for gradient in gradients:
+        optimizer.apply([gradient], [variable])
+    return variable.numpy()
+
+
+class TestSparseGradients:
+    def test_move_only_the_rows_they_name(self):
+        table = keras.Variable(np.ones((5, 2), "float32"))
+        after = apply(SparseAdam(0.1), table, tf.IndexedSlices(tf.ones((2, 2)), [1, 3], (5, 2)))
+        assert (after[[0, 2, 4]] == 1).all()
+        assert (after[[1, 3]] < 1).all()
+
+    def test_of_one_row_add_up(self):
+        twice, once = keras.Variable(np.ones((2, 1), "float32")), keras.Variable(np.ones((2, 1), "float32"))
+        np.testing.assert_allclose(
+            apply(SparseAdam(0.1), twice, tf.IndexedSlices([[1.0], [2.0]], [0, 0], (2, 1))),
+            apply(SparseAdam(0.1), once, tf.IndexedSlices([[3.0]], [0], (2, 1))),
+        )
+
+    def test_of_all_rows_equal_adam(self):
+        lazy, dense = keras.Variable(np.ones((2, 1), "float32")), keras.Variable(np.ones((2, 1), "float32"))
+        values = [tf.constant([[1.0], [-2.0]]), tf.constant([[0.5], [0.1]]), tf.constant([[-1.0], [0.3]])]
+        np.testing.assert_allclose(
+            apply(SparseAdam(0.1), lazy, *(tf.IndexedSlices(value, [0, 1], (2, 1)) for value in values)),
+            apply(keras.optimizers.Adam(0.1), dense, *values),
+            rtol=1e-5,
+        )
+
+
+def test_dense_gradients_equal_adam():
+    ours, theirs = keras.Variable(np.ones(3, "float32")), keras.Variable(np.ones(3, "float32"))
+    gradient = tf.constant([1.0, -1.0, 0.0])
+    np.testing.assert_array_equal(apply(SparseAdam(0.1), ours, gradient), apply(keras.optimizers.Adam(0.1), theirs, gradient))

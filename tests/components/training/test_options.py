@@ -1,0 +1,32 @@
+import pytest
+from pydantic import ValidationError
+
+from components.training.options import ModelOptions, NgramsOptions, TokensOptions
+
+
+class TestEncoder:
+    @pytest.mark.parametrize(("name", "options"), [("ngrams", NgramsOptions()), ("tokens", TokensOptions())])
+    def test_name_may_stand_alone(self, name, options):
+        assert ModelOptions(encoder=name).encoder == options
+
+    def test_may_carry_its_options(self):
+        assert ModelOptions(encoder={"name": "tokens", "widths": [2]}).encoder.widths == (2,)
+
+    @pytest.mark.parametrize(
+        ("encoder", "message"),
+        [
+            ("transformer", "'ngrams', 'tokens'"),
+            ({"name": "tokens", "buckets": 5}, "Extra inputs are not permitted"),
+            ({"name": "ngrams", "characters": [0]}, "greater than 0"),
+            ({"name": "ngrams", "words": []}, "at least 1 item"),
+        ],
+    )
+    def test_is_closed(self, encoder, message):
+        with pytest.raises(ValidationError, match=message):
+            ModelOptions(encoder=encoder)
+
+
+@pytest.mark.parametrize("encoder", ["ngrams", "tokens"])
+def test_options_round_trip_through_json(encoder):
+    options = ModelOptions(encoder=encoder, epochs=3)
+    assert ModelOptions.model_validate_json(options.model_dump_json()) == options

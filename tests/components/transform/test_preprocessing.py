@@ -1,0 +1,150 @@
+import functools
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import tensorflow_transform as tft
+from tensorflow_transform import beam as tft_beam
+from tensorflow_transform.tf_metadata import dataset_metadata, schema_utils
+
+from components.training.options import NgramsOptions
+from components.transform import columns, preprocessing
+from components.validation import schema_file
+
+pytestmark = pytest.mark.tensorflow
+
+SCHEMA = """
+feature { name: "the text (größe/1)" type: BYTES }
+feature { name: "Kanal 日本" type: BYTES }
+feature { name: "zip" type: INT int_domain { is_categorical: true } }
+feature { name: "never" type: FLOAT }
+feature { name: "never either" type: BYTES }
+feature { name: "same" type: INT }
+feature { name: "price" type: FLOAT }
+feature { name: "label!" type: BYTES not_in_environment: "SERVING" }
+feature { name: "group" type: BYTES not_in_environment: "SERVING" }
+default_environment: "TRAINING"
+default_environment: "SERVING"
+"""
+TEXT, CHANNEL = "the text (größe/1)", "Kanal 日本"
+
+
+def rows():
+    for number in range(200):
+        row = {
+            TEXT: f"order number {number % 4}",
+            "same": 7,
+            "label!": "ab"[number % 3 == 0],
+            "price": float(np.exp(number / 10)),
+        }
+        if number % 2:
+            row |= {CHANNEL: "mail" if number % 4 == 1 else "chat", "zip": 80_000 + number % 3}
+        if number % 5 == 0:
+            row["price"] = float("inf") if number % 10 else None
+        yield {name: value for name, value in row.items() if value is not None}
+
+
+def example(row):
+    features = tf.train.Features()
+    for name, value in row.items():
+        if isinstance(value, str):
+            features.feature[name].bytes_list.value.append(value.encode())
+        elif isinstance(value, int):
+            features.feature[name].int64_list.value.append(value)
+        else:
+            features.feature[name].float_list.value.append(value)
+    return tf.train.Example(features=features).SerializeToString()
+
+
+class Analysed:
+    """A preprocessing graph made from `rows`."""
+
+    def __init__(self, folder, encoder):
+        self.spec = schema_utils.schema_as_feature_spec(schema_file.parse(SCHEMA)).feature_spec
+        config = {"schema": SCHEMA, "text": [TEXT], "label": "label!", "encoder": encoder}
+        metadata = dataset_metadata.DatasetMetadata.from_feature_spec(self.spec)
+        instances = [{name: [row[name]] if name in row else [] for name in self.spec} for row in rows()]
+        with tft_beam.Context(temp_dir=str(folder / "scratch")):
+            function = (instances, metadata) | tft_beam.AnalyzeDataset(
+                functools.partial(preprocessing.preprocessing_fn, custom_config=config)
+            )
+            _ = function | tft_beam.WriteTransformFn(str(folder / "transform"))
+        self.output = tft.TFTransformOutput(str(folder / "transform"))
+
+    def __call__(self, *instances, without=()):
+        spec = {name: kind for name, kind in self.spec.items() if name not in without}
+        return self.output.transform_features_layer()(tf.io.parse_example([example(row) for row in instances], spec))
+
+
+@pytest.fixture(scope="module")
+def analysed(tmp_path_factory):
+    return Analysed(tmp_path_factory.mktemp("ngrams"), {"name": "ngrams"})
+
+
+class TestNumbers:
+    def test_become_ranks(self, analysed):
+        prices = [float(np.exp(number / 10)) for number in (1, 50, 101, 199)]
+        ranks = analysed(*({"price": price} for price in prices))["numbers"][:, 2].numpy()
+        np.testing.assert_allclose(ranks, [0.0, 0.25, 0.5, 1.0], atol=0.03)
+
+    def test_beyond_those_of_training_stay_at_the_ends(self, analysed):
+        assert analysed({"price": -1e30}, {"price": 1e30})["numbers"][:, 2].numpy().tolist() == [0.0, 1.0]
+
+    @pytest.mark.parametrize("row", [{}, {"price": float("nan")}, {"price": float("inf")}])
+    def test_absent_or_not_finite_are_marked(self, analysed, row):
+        features = analysed(row)
+        assert features["numbers"][0, 2] == 0.5
+        assert features["absent"][0, 2] == 1.0
+
+    def test_of_constant_and_empty_columns_are_finite(self, analysed):
+        features = analysed({"same": 7, "never": 3.0}, {"same": 8})
+        assert np.isfinite(features["numbers"].numpy()).all()
+        assert features["absent"].numpy()[:, :2].tolist() == [[0, 0], [1, 0]]
+
+
+class TestCategories:
+    def test_absent_unknown_and_known_differ(self, analysed):
+        identifiers = analysed({}, {CHANNEL: "carrier pigeon"}, {CHANNEL: "mail"}, {CHANNEL: "chat"})["category_0"].numpy()
+        assert identifiers[0] == columns.ABSENT_CATEGORY
+        assert identifiers[1] == columns.UNKNOWN_CATEGORY
+        assert sorted(identifiers[2:]) == [2, 3]
+
+    def test_empty_is_absent(self, analysed):
+        assert analysed({CHANNEL: ""})["category_0"].numpy() == [columns.ABSENT_CATEGORY]
+
+    def test_may_be_integers(self, analysed):
+        identifiers = analysed({"zip": 80_001}, {"zip": 1}, {})["category_1"].numpy()
+        assert identifiers[0] >= columns.RESERVED_CATEGORIES
+        assert identifiers[1:].tolist() == [columns.UNKNOWN_CATEGORY, columns.ABSENT_CATEGORY]
+
+    def test_of_an_empty_column_are_unknown(self, analysed):
+        assert analysed({"never either": "now"}, {})["category_2"].numpy().tolist() == [1, 0]
+
+
+class TestLabel:
+    def test_is_its_place_in_the_vocabulary(self, analysed):
+        assert analysed.output.vocabulary_by_name("label") == [b"a", b"b"]
+        assert analysed({"label!": "b"}, {"label!": "a"}, {"label!": "new"}, {})["label"].numpy().tolist() == [1, 0, -1, -1]
+
+    def test_is_not_needed_to_serve(self, analysed):
+        assert set(analysed({TEXT: "order"}, without=("label!", "group"))) == {
+            "text_0", "category_0", "category_1", "category_2", "numbers", "absent",
+        }  # fmt: skip
+
+
+class TestText:
+    def test_ngrams_ignore_case_and_width(self, analysed):
+        plain, shouted = analysed({TEXT: "order number"}, {TEXT: "ＯＲＤＥＲ Number"})["text_0"].to_list()
+        assert plain == shouted
+        assert max(plain) < NgramsOptions().buckets
+
+    def test_absent_or_empty_has_no_identifiers(self, analysed):
+        assert analysed({}, {TEXT: ""}, {TEXT: "?!"})["text_0"].to_list() == [[], [], []]
+
+    def test_tokens_are_known_or_hashed(self, tmp_path):
+        analysed = Analysed(tmp_path, {"name": "tokens", "unknown_buckets": 5, "max_tokens": 3})
+        known = analysed.output.vocabulary_size_by_name("text_0_vocabulary")
+        row, cut = analysed({TEXT: "Order unheard"}, {TEXT: "order order order order"})["text_0"].to_list()
+        assert row[0] <= known < row[1] <= known + 5
+        assert cut == [row[0]] * 3
+        assert 0 not in row

@@ -1,0 +1,83 @@
+import pytest
+import tensorflow as tf
+
+from components.transform import text
+
+pytestmark = pytest.mark.tensorflow
+
+
+def normalise(*texts, max_characters=100):
+    return [value.decode() for value in text.normalise(tf.constant(texts), max_characters).numpy()]
+
+
+class TestNormalForm:
+    @pytest.mark.parametrize(
+        ("raw", "normal"),
+        [
+            pytest.param("Turn ON", "turn on", id="case"),
+            pytest.param("ΟΔΟΣ οδος", "οδοσ οδοσ", id="greek final sigma"),
+            pytest.param("Straße STRASSE", "strasse strasse", id="german sharp s"),
+            pytest.param("İstanbul ışık IŞIK", "istanbul isik isik", id="turkish i"),
+            pytest.param("ЁЛКА ёлка", "елка елка", id="cyrillic"),
+            pytest.param("Ｃａｆé １２", "cafe 12", id="full width"),
+            pytest.param("ｶﾀｶﾅ", "カタカナ", id="half width"),
+            pytest.param("ﬁne ㎏ Ⅷ", "fine kg viii", id="compatibility forms"),
+            pytest.param("𝐁𝒐𝓵𝔡", "bold", id="mathematical letters"),
+            pytest.param("e\u0301 \u00e9", "e e", id="composed and decomposed accents"),
+            pytest.param("Łódź smørrebrød", "lodz smorrebrod", id="strokes"),
+            pytest.param("مُحَمَّد مـحمد", "محمد محمد", id="arabic vowels and elongation"),
+            pytest.param("שָׁלוֹם", "שלום", id="hebrew points"),
+            pytest.param("สวัสดีครับ", "สวัสดีครับ", id="thai vowels stay"),
+            pytest.param("हिन्दी", "हिन्दी", id="devanagari marks stay"),
+            pytest.param("がぎ", "がぎ", id="voiced kana stay"),
+            pytest.param("你好，世界。", "你好 世界", id="ideographic punctuation"),
+            pytest.param("한국어", "한국어", id="hangul"),
+            pytest.param("می\u200cخواهم co\u00adop", "میخواهم coop", id="invisible characters vanish"),
+            pytest.param("  a\t\n\u3000\u00a0b  ", "a b", id="white space"),
+            pytest.param("what's up?!", "what s up", id="punctuation"),
+            pytest.param("👍🏽 50€", "👍🏽 50€", id="emoji and symbols stay"),
+            pytest.param("½", "1⁄2", id="fraction"),
+            pytest.param("", "", id="empty"),
+            pytest.param("?!", "", id="nothing left"),
+            pytest.param("𠀀𪛖", "𠀀𪛖", id="beyond the table"),
+        ],
+    )
+    def test_of(self, raw, normal):
+        assert normalise(raw) == [normal]
+
+    def test_is_a_fixed_point(self):
+        once = normalise("Ｃａｆé,\tÖPEN ½ ﬁ ЁЛКА")
+        assert normalise(*once) == once
+
+    @pytest.mark.parametrize("raw", [b"a\x00b", b"a\xff\xfeb", b"a\xc3", b"\xed\xa0\x80a", b"a\x1bb"])
+    def test_broken_bytes_become_spaces(self, raw):
+        assert text.normalise(tf.constant([raw]), 100).numpy()[0].decode() in {"a b", "a"}
+
+    def test_cuts_long_texts(self):
+        assert normalise("x" * 5000, "ab cd", max_characters=4) == ["xxxx", "ab c"]
+
+    def test_keeps_rows_apart(self):
+        assert normalise("A", "", "ﬁ", "b") == ["a", "", "fi", "b"]
+
+    def test_of_no_rows(self):
+        assert text.normalise(tf.constant([], tf.string), 10).shape == [0]
+
+
+class TestNgrams:
+    def test_words_of_scripts_without_spaces_are_characters(self):
+        assert [[word.decode() for word in row] for row in text.words(tf.constant(["turn on 你好 ok", "ไทย", ""])).to_list()] == [
+            ["turn", "on", "你", "好", "ok"],
+            ["ไ", "ท", "ย"],
+            [],
+        ]
+
+    def test_of_words(self):
+        assert text.word_ngrams(tf.constant(["a b c", ""]), (1, 2)).to_list() == [[b"a", b"b", b"c", b"a b", b"b c"], []]
+
+    def test_of_characters_mark_the_ends_of_words(self):
+        ngrams = text.character_ngrams(tf.constant(["go on", ""]), (2, 3)).to_list()
+        assert sorted(ngrams[0]) == sorted([b" g", b"go", b"o ", b" o", b"on", b"n ", b" go", b"go ", b" on", b"on "])
+        assert ngrams[1] == []
+
+    def test_of_characters_count_characters_and_not_bytes(self):
+        assert "你好" in [ngram.decode() for ngram in text.character_ngrams(tf.constant(["你好"]), (2,)).to_list()[0]]
