@@ -97,7 +97,7 @@ def compile_pipeline(
             "model": config.model.model_dump(mode="json"),
             "text": list(data.text),
             "label": data.label,
-            "code": code_fingerprint("training"),
+            "code": code_fingerprint("training", "transform"),
         },
     )
     resolver = last_blessed_model(trainer.outputs["model"])
@@ -201,9 +201,10 @@ def resolve_path(path: str) -> str:
     return str(file)
 
 
-def code_fingerprint(stage: str) -> str:
-    """Returns a hash of a stage's code, part of its nodes' parameters, so that changed code never meets an old cache entry."""
+def code_fingerprint(*stages: str) -> str:
+    """Returns a hash of the code of stages, part of a node's parameters, so that changed code never meets an old cache entry."""
     digest = hashlib.sha256()
-    for file in sorted((pathlib.Path(components.__file__).parent / stage).rglob("*.py")):
-        digest.update(file.read_bytes())
+    for stage in stages:
+        for file in sorted((pathlib.Path(components.__file__).parent / stage).rglob("*.py")):
+            digest.update(file.read_bytes())
     return digest.hexdigest()[:16]
