@@ -8,14 +8,12 @@ from pydantic import Field, model_validator
 
 from components.options import Options
 
-METRICS = ("accuracy", "balanced_accuracy", "macro_f1", "weighted_f1", "top_k_accuracy", "log_loss", "auc")
-
 
 class Gate(Options):
     """One rule. Exactly one of the limits is given.
 
     Attributes:
-      metric: What is measured (see METRICS; `auc` for two classes only). All but log_loss are better when larger.
+      metric: What is measured (`auc` for two classes only). All but log_loss are better when larger.
       min: The value must be at least this.
       max: The value must be at most this.
       above_majority: The value must exceed that of always predicting the most frequent training class by this much.

@@ -7,6 +7,7 @@ runs executors that need no TensorFlow; the other one begins to import TensorFlo
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import pickle
@@ -85,7 +86,9 @@ def _execute(spec_bytes: bytes, is_beam: bool, invocation_bytes: bytes) -> dict[
     except ParlanceError as error:
         return {"error": error, "peak_mib": _peak_mib()}
     except BaseException as error:  # the parent decides; a worker that dies answers nothing
-        traceback.print_exc()
+        # The log is on the disk that may just have filled up.
+        with contextlib.suppress(OSError):
+            traceback.print_exc()
         return {"failure": failures.describe(error), "errno": failures.number(error), "peak_mib": _peak_mib()}
     return {"output": output.SerializeToString(), "peak_mib": _peak_mib()}
 
