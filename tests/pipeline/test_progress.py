@@ -13,7 +13,7 @@ RECORD = {
     "majority_metrics": {"accuracy": 0.05},
     "baseline_metrics": None,
     "verdict": {"blessed": True, "findings": [{"severity": "warning", "message": "slice language=th below 0.6"}]},
-    "pushed": {"model": "intents", "version": "1700000000", "path": "/root/serving/intents/1700000000"},
+    "pushed": {"model": "intents", "version": "1700000000", "path": "serving/intents/1700000000"},
     "log": "run.log",
     "report": "report.html",
 }
