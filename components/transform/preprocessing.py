@@ -13,13 +13,11 @@ import tensorflow_transform as tft
 from pydantic import TypeAdapter
 
 from components.training.options import Encoder, NgramsOptions, TokensOptions
-from components.transform import text
+from components.transform import analyzers, text
 from components.transform.columns import (
     ABSENT,
-    ABSENT_CATEGORY,
     LABEL,
     NUMBERS,
-    RESERVED_CATEGORIES,
     UNKNOWN_CATEGORY,
     Columns,
     category_feature,
@@ -30,6 +28,9 @@ from components.validation import schema_file
 # Categories beyond these are too rare to learn from; a category seen once teaches what an unknown one looks like.
 _MAX_CATEGORIES = 10_000
 _MIN_CATEGORY_ROWS = 2
+
+# The file with the categories of all columns.
+_CATEGORIES = "categories"
 
 # Numbers become ranks between these many training quantiles.
 _QUANTILES = 100
@@ -56,16 +57,22 @@ def preprocessing_fn(inputs: Mapping[str, Any], custom_config: Mapping[str, Any]
     outputs = {LABEL: _label(_strings(inputs[columns.label]))}
     for position, name in enumerate(columns.text):
         outputs[text_feature(position)] = _identifiers(_strings(inputs[name]), encoder, position)
-    for position, name in enumerate(columns.categorical):
-        outputs[category_feature(position)] = _category(_strings(inputs[name]), position)
+    if columns.categorical:
+        identifiers = _categories(tf.stack([_strings(inputs[name]) for name in columns.categorical], axis=1))
+        outputs |= {category_feature(position): values for position, values in enumerate(tf.unstack(identifiers, axis=1))}
     if columns.numeric:
-        outputs[NUMBERS], outputs[ABSENT] = _numbers([_floats(inputs[name]) for name in columns.numeric])
+        outputs[NUMBERS], outputs[ABSENT] = _numbers(tf.stack([_floats(inputs[name]) for name in columns.numeric], axis=1))
     return outputs
 
 
-def vocabulary_name(feature: str) -> str:
-    """Returns the name under which the vocabulary of a transformed feature is stored."""
-    return f"{feature}_vocabulary"
+def known_tokens(transform: tft.TFTransformOutput, position: int) -> int:
+    """Returns how many tokens of a text column the graph knows."""
+    return transform.vocabulary_size_by_name(_token_vocabulary(position))
+
+
+def category_identifiers(transform: tft.TFTransformOutput, columns: int) -> list[int]:
+    """Returns how many identifiers each of the categorical columns has, reserved ones included."""
+    return analyzers.identifiers_per_column(transform.vocabulary_by_name(_CATEGORIES), columns) if columns else []
 
 
 def ngram_identifiers(texts: tf.Tensor, options: NgramsOptions) -> tf.RaggedTensor:
@@ -89,13 +96,33 @@ def ngram_identifiers(texts: tf.Tensor, options: NgramsOptions) -> tf.RaggedTens
     return tf.concat([by_word, by_character], axis=1)
 
 
+def ranks(values: tf.Tensor, boundaries: tf.Tensor) -> tf.Tensor:
+    """Returns where each value stands among its column's boundaries, linear between two of them.
+
+    Args:
+      values: Finite, float32 [B, N].
+      boundaries: Ascending, float32 [N, Q].
+
+    Returns:
+      Ranks, float32 [B, N]: 0 below the first boundary, 1 from the last one on.
+    """
+    # Halves, so that no difference overflows.
+    values, boundaries = tf.transpose(values) / 2, boundaries / 2
+    last = boundaries.shape[1] - 1
+    place = tf.searchsorted(boundaries, values, side="right") - 1
+    below = tf.gather(boundaries, tf.clip_by_value(place, 0, last), batch_dims=1)
+    above = tf.gather(boundaries, tf.clip_by_value(place + 1, 0, last), batch_dims=1)
+    inside = tf.where((place >= 0) & (place < last), tf.math.divide_no_nan(values - below, above - below), 0.0)
+    return tf.transpose((tf.cast(tf.maximum(place, 0), tf.float32) + inside) / last)
+
+
 def _token_identifiers(texts: tf.Tensor, options: TokensOptions, position: int) -> tf.RaggedTensor:
     tokens = text.words(text.normalise(texts, options.max_characters))[:, : options.max_tokens]
     vocabulary = tft.vocabulary(
         tokens,
         top_k=options.vocabulary,
         frequency_threshold=options.min_count,
-        vocab_filename=vocabulary_name(text_feature(position)),
+        vocab_filename=_token_vocabulary(position),
     )
     return PADDING_TOKENS + tft.apply_vocabulary(tokens, vocabulary, num_oov_buckets=options.unknown_buckets)
 
@@ -106,25 +133,23 @@ def _identifiers(texts: tf.Tensor, encoder: NgramsOptions | TokensOptions, posit
     return _token_identifiers(texts, encoder, position)
 
 
-def _category(values: tf.Tensor, position: int) -> tf.Tensor:
-    vocabulary = tft.vocabulary(
-        values,
-        top_k=_MAX_CATEGORIES,
-        frequency_threshold=_MIN_CATEGORY_ROWS,
-        vocab_filename=vocabulary_name(category_feature(position)),
-    )
-    unknown = UNKNOWN_CATEGORY - RESERVED_CATEGORIES
-    identifiers = RESERVED_CATEGORIES + tft.apply_vocabulary(values, vocabulary, default_value=unknown)
-    return tf.where(tf.equal(values, ""), tf.constant(ABSENT_CATEGORY, tf.int64), identifiers)
+def _token_vocabulary(position: int) -> str:
+    return f"{text_feature(position)}_vocabulary"
 
 
-def _numbers(values: list[tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
-    absent = tf.stack([tf.math.is_nan(value) for value in values], axis=1)
-    ranks = []
-    for value in values:
-        boundaries = tft.quantiles(value, _QUANTILES, _QUANTILE_ERROR)
-        ranks.append(tft.apply_buckets_with_interpolation(value, boundaries))
-    return tf.where(absent, 0.5, tf.stack(ranks, axis=1)), tf.cast(absent, tf.float32)
+def _categories(values: tf.Tensor) -> tf.Tensor:
+    """Returns the identifiers of strings [B, C], int64 [B, C]."""
+    file = analyzers.categories(values, _MAX_CATEGORIES, _MIN_CATEGORY_ROWS, _CATEGORIES)
+    # The row in front has no value in any column, and so finds where the columns' blocks begin.
+    lines = tft.apply_vocabulary(analyzers.category_keys(tf.pad(values, [[1, 0], [0, 0]])), file, default_value=-1)
+    return tf.where(lines[1:] < 0, tf.constant(UNKNOWN_CATEGORY, tf.int64), lines[1:] - lines[:1])
+
+
+def _numbers(values: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Returns the ranks and the absence of numbers [B, N], both float32 [B, N]."""
+    absent = tf.math.is_nan(values)
+    boundaries = analyzers.quantiles(values, _QUANTILES, _QUANTILE_ERROR)
+    return tf.where(absent, 0.5, ranks(tf.where(absent, 0.0, values), boundaries)), tf.cast(absent, tf.float32)
 
 
 def _label(values: tf.Tensor) -> tf.Tensor:

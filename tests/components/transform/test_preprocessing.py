@@ -1,15 +1,13 @@
-import functools
-
 import numpy as np
 import pytest
 import tensorflow as tf
 import tensorflow_transform as tft
-from tensorflow_transform import beam as tft_beam
-from tensorflow_transform.tf_metadata import dataset_metadata, schema_utils
+from tensorflow_transform.tf_metadata import schema_utils
 
 from components.training.options import NgramsOptions
 from components.transform import columns, preprocessing
 from components.validation import schema_file
+from tests.components import raw_rows
 
 pytestmark = pytest.mark.tensorflow
 
@@ -21,12 +19,26 @@ feature { name: "never" type: FLOAT }
 feature { name: "never either" type: BYTES }
 feature { name: "same" type: INT }
 feature { name: "price" type: FLOAT }
+feature { name: "extreme" type: FLOAT }
 feature { name: "label!" type: BYTES not_in_environment: "SERVING" }
 feature { name: "group" type: BYTES not_in_environment: "SERVING" }
 default_environment: "TRAINING"
 default_environment: "SERVING"
 """
 TEXT, CHANNEL = "the text (größe/1)", "Kanal 日本"
+# Of every twenty rows, ten have a channel: five by mail, three by chat, and two that try to look like other lines of a file.
+CHANNELS = {
+    1: "mail",
+    3: "chat",
+    5: "mail",
+    7: "chat",
+    9: "mail",
+    11: "chat",
+    13: "mail",
+    15: "a\tb",
+    17: "mail",
+    19: "two\nlines",
+}
 
 
 def rows():
@@ -36,24 +48,13 @@ def rows():
             "same": 7,
             "label!": "ab"[number % 3 == 0],
             "price": float(np.exp(number / 10)),
+            "extreme": (-1) ** number * (3e38 - number * 1e36),
         }
         if number % 2:
-            row |= {CHANNEL: "mail" if number % 4 == 1 else "chat", "zip": 80_000 + number % 3}
+            row |= {CHANNEL: CHANNELS[number % 20], "zip": 80_000 + number % 3}
         if number % 5 == 0:
             row["price"] = float("inf") if number % 10 else None
         yield {name: value for name, value in row.items() if value is not None}
-
-
-def example(row):
-    features = tf.train.Features()
-    for name, value in row.items():
-        if isinstance(value, str):
-            features.feature[name].bytes_list.value.append(value.encode())
-        elif isinstance(value, int):
-            features.feature[name].int64_list.value.append(value)
-        else:
-            features.feature[name].float_list.value.append(value)
-    return tf.train.Example(features=features).SerializeToString()
 
 
 class Analysed:
@@ -62,18 +63,11 @@ class Analysed:
     def __init__(self, folder, encoder):
         self.spec = schema_utils.schema_as_feature_spec(schema_file.parse(SCHEMA)).feature_spec
         config = {"schema": SCHEMA, "text": [TEXT], "label": "label!", "encoder": encoder}
-        metadata = dataset_metadata.DatasetMetadata.from_feature_spec(self.spec)
-        instances = [{name: [row[name]] if name in row else [] for name in self.spec} for row in rows()]
-        with tft_beam.Context(temp_dir=str(folder / "scratch")):
-            function = (instances, metadata) | tft_beam.AnalyzeDataset(
-                functools.partial(preprocessing.preprocessing_fn, custom_config=config)
-            )
-            _ = function | tft_beam.WriteTransformFn(str(folder / "transform"))
-        self.output = tft.TFTransformOutput(str(folder / "transform"))
+        self.output = tft.TFTransformOutput(str(raw_rows.analyse(rows(), config, folder)))
 
     def __call__(self, *instances, without=()):
         spec = {name: kind for name, kind in self.spec.items() if name not in without}
-        return self.output.transform_features_layer()(tf.io.parse_example([example(row) for row in instances], spec))
+        return self.output.transform_features_layer()(tf.io.parse_example([raw_rows.serialized(row) for row in instances], spec))
 
 
 @pytest.fixture(scope="module")
@@ -96,18 +90,36 @@ class TestNumbers:
         assert features["numbers"][0, 2] == 0.5
         assert features["absent"][0, 2] == 1.0
 
-    def test_of_constant_and_empty_columns_are_finite(self, analysed):
-        features = analysed({"same": 7, "never": 3.0}, {"same": 8})
-        assert np.isfinite(features["numbers"].numpy()).all()
-        assert features["absent"].numpy()[:, :2].tolist() == [[0, 0], [1, 0]]
+    def test_of_constant_columns_are_at_one_end_or_the_other(self, analysed):
+        assert analysed({"same": 6}, {"same": 7}, {"same": 8}, {})["numbers"][:, 1].numpy().tolist() == [0.0, 1.0, 1.0, 0.5]
+
+    def test_of_empty_columns_are_finite(self, analysed):
+        features = analysed({"never": 3.0}, {"never": -3.0}, {})
+        assert features["numbers"][:, 0].numpy().tolist() == [1.0, 0.0, 0.5]
+        assert features["absent"][:, 0].numpy().tolist() == [0.0, 0.0, 1.0]
+
+    def test_at_the_limits_of_their_type_are_finite(self, analysed):
+        ranks = analysed(*({"extreme": value} for value in (-3.4e38, -2e38, 0.0, 2e38, 3.4e38)))["numbers"][:, 3].numpy()
+        assert (np.diff(ranks) > 0).all()
+        np.testing.assert_allclose(ranks[[0, 2, 4]], [0.0, 0.5, 1.0], atol=0.01)
+
+
+class TestRanks:
+    @pytest.mark.parametrize("boundaries", [[1.0, 2.0, 4.0, 8.0], [3.0, 3.0, 3.0, 3.0], [-1.0, 0.0, 0.0, 5.0]])
+    def test_are_those_of_tensorflow_transform(self, boundaries):
+        values = np.array([-9.0, -1.0, 0.0, 0.5, 1.0, 2.5, 3.0, 5.0, 7.99, 8.0, 9.0], np.float32)
+        columns = np.stack([values, values[::-1]], axis=1)
+        ranks = preprocessing.ranks(tf.constant(columns), tf.constant([[0.0, 1.0, 2.0, 3.0], boundaries]))
+        for position, limits in enumerate(([0.0, 1.0, 2.0, 3.0], boundaries)):
+            expected = tft.apply_buckets_with_interpolation(tf.constant(columns[:, position]), [limits])
+            np.testing.assert_allclose(ranks[:, position], expected, atol=1e-6)
 
 
 class TestCategories:
     def test_absent_unknown_and_known_differ(self, analysed):
         identifiers = analysed({}, {CHANNEL: "carrier pigeon"}, {CHANNEL: "mail"}, {CHANNEL: "chat"})["category_0"].numpy()
-        assert identifiers[0] == columns.ABSENT_CATEGORY
-        assert identifiers[1] == columns.UNKNOWN_CATEGORY
-        assert sorted(identifiers[2:]) == [2, 3]
+        # Mail is the more frequent one.
+        assert identifiers.tolist() == [columns.ABSENT_CATEGORY, columns.UNKNOWN_CATEGORY, 2, 3]
 
     def test_empty_is_absent(self, analysed):
         assert analysed({CHANNEL: ""})["category_0"].numpy() == [columns.ABSENT_CATEGORY]
@@ -116,6 +128,18 @@ class TestCategories:
         identifiers = analysed({"zip": 80_001}, {"zip": 1}, {})["category_1"].numpy()
         assert identifiers[0] >= columns.RESERVED_CATEGORIES
         assert identifiers[1:].tolist() == [columns.UNKNOWN_CATEGORY, columns.ABSENT_CATEGORY]
+
+    def test_may_hold_anything_but_line_ends(self, analysed):
+        identifiers = analysed({CHANNEL: "a\tb"}, {CHANNEL: "two\nlines"}, {CHANNEL: "0\tmail"}, {CHANNEL: "0"})["category_0"]
+        assert identifiers.numpy().tolist() == [4, *[columns.UNKNOWN_CATEGORY] * 3]
+
+    def test_are_known_in_their_own_column_only(self, analysed):
+        features = analysed({CHANNEL: "80001", "never either": "mail"})
+        assert features["category_0"] == features["category_2"] == columns.UNKNOWN_CATEGORY
+
+    def test_are_counted_with_the_reserved_ones(self, analysed):
+        assert preprocessing.category_identifiers(analysed.output, 3) == [2 + 3, 2 + 3, 2]
+        assert preprocessing.category_identifiers(analysed.output, 0) == []
 
     def test_of_an_empty_column_are_unknown(self, analysed):
         assert analysed({"never either": "now"}, {})["category_2"].numpy().tolist() == [1, 0]
@@ -143,7 +167,7 @@ class TestText:
 
     def test_tokens_are_known_or_hashed(self, tmp_path):
         analysed = Analysed(tmp_path, {"name": "tokens", "unknown_buckets": 5, "max_tokens": 3})
-        known = analysed.output.vocabulary_size_by_name("text_0_vocabulary")
+        known = preprocessing.known_tokens(analysed.output, 0)
         row, cut = analysed({TEXT: "Order unheard"}, {TEXT: "order order order order"})["text_0"].to_list()
         assert row[0] <= known < row[1] <= known + 5
         assert cut == [row[0]] * 3
