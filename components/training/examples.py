@@ -35,7 +35,9 @@ def raw_spec(columns: Columns, with_label: bool = True) -> dict[str, tf.io.VarLe
     return spec
 
 
-def transformed_pools(patterns: Sequence[str], columns: Columns, transform: Transform, seed: int) -> tf.data.Dataset:
+def transformed_pools(
+    patterns: Sequence[str], columns: Columns, transform: Transform, seed: int, unseen_labels: bool = False
+) -> tf.data.Dataset:
     """Reads a split.
 
     Args:
@@ -43,22 +45,28 @@ def transformed_pools(patterns: Sequence[str], columns: Columns, transform: Tran
       columns: The model's columns.
       transform: The exported preprocessing graph.
       seed: Of the shuffle before pooling.
+      unseen_labels: Whether to keep the rows whose label training has not seen.
 
     Returns:
-      Pools: transformed features by name, each with up to `_POOL_ROWS` rows, without the rows whose label training has not seen.
+      Pools: transformed features by name, each with up to `_POOL_ROWS` rows.
     """
     files = sorted(tf.io.gfile.glob(list(patterns)))
     spec = raw_spec(columns)
 
     def transform_pool(serialized):
         features = transform(tf.io.parse_example(serialized, spec))
-        known = tf.where(features[LABEL] >= 0)[:, 0]
-        return {name: tf.gather(values, known) for name, values in features.items()}
+        return features if unseen_labels else with_seen_labels(features)
 
     records = tf.data.TFRecordDataset(files, compression_type="GZIP", buffer_size=8 * 2**20)
     pools = records.shuffle(_SHUFFLED_ROWS, seed=seed, reshuffle_each_iteration=False).batch(_POOL_ROWS)
     pools = pools.map(transform_pool, num_parallel_calls=2)
     return pools.cache() if sum(os.path.getsize(file) for file in files) <= _CACHED_BYTES else pools.prefetch(1)
+
+
+def with_seen_labels(pool: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+    """Returns a pool without the rows whose label training has not seen."""
+    seen = tf.where(pool[LABEL] >= 0)[:, 0]
+    return {name: tf.gather(values, seen) for name, values in pool.items()}
 
 
 def batches(pools: tf.data.Dataset, inputs: Sequence[str], classes: int, batch_size: int, seed: int | None) -> tf.data.Dataset:
@@ -72,7 +80,7 @@ def batches(pools: tf.data.Dataset, inputs: Sequence[str], classes: int, batch_s
       seed: Of the order of rows, which differs between epochs; None keeps the order.
 
     Returns:
-      Pairs of features by name and one-hot labels, float32 [B, classes].
+      Pairs of features by name and one-hot labels, float32 [B, classes]; zeros for a label that training has not seen.
     """
 
     def cut(pool):

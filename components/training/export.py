@@ -16,6 +16,7 @@ import tensorflow as tf
 import tensorflow_transform as tft
 from tensorflow.core.protobuf import saved_model_pb2
 
+from components.training.abstention import Abstention
 from components.training.examples import raw_spec
 from components.transform.columns import Columns
 
@@ -35,7 +36,13 @@ class Servable(tf.Module):
     """
 
     def __init__(
-        self, model: keras.Model, transform: tft.TFTransformOutput, columns: Columns, classes: Sequence[bytes], top_k: int
+        self,
+        model: keras.Model,
+        transform: tft.TFTransformOutput,
+        columns: Columns,
+        classes: Sequence[bytes],
+        top_k: int,
+        abstention: Abstention,
     ):
         """Joins the trained network and the preprocessing graph.
 
@@ -45,6 +52,7 @@ class Servable(tf.Module):
           columns: The model's columns.
           classes: Label strings, in the order of the logits.
           top_k: How many labels `serving_default` returns; at most all.
+          abstention: When it abstains. It returns labels and scores all the same; what to do with them is the client's choice.
         """
         super().__init__()
         self.columns, self.classes = columns, tuple(classes)
@@ -54,6 +62,7 @@ class Servable(tf.Module):
         self._inputs = tuple(model.input)
         self._preprocess = transform.transform_features_layer()
         self._top_k = min(top_k, len(classes))
+        self._abstention = abstention
 
     def serve_columns(self, raw: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         """Answers raw columns.
@@ -62,18 +71,39 @@ class Servable(tf.Module):
           raw: One tensor [B] per input, by column name. An empty string, NaN and `ABSENT_INTEGER` mean absent.
 
         Returns:
-          `label` [B] string, `score` [B] float32, `top_labels` [B, k] string and `top_scores` [B, k] float32, best first.
+          `label` [B] string, `score` [B] float32, `top_labels` [B, k] string and `top_scores` [B, k] float32, best first;
+          `abstained` [B] bool.
         """
         probabilities = self._probabilities({name: _sparse(values) for name, values in raw.items()})
         scores, indices = tf.math.top_k(probabilities, self._top_k)
         labels = tf.gather(tf.constant(self.classes), indices)
-        return {"label": labels[:, 0], "score": scores[:, 0], "top_labels": labels, "top_scores": scores}
+        return {
+            "label": labels[:, 0],
+            "score": scores[:, 0],
+            "top_labels": labels,
+            "top_scores": scores,
+            "abstained": self._abstained(scores[:, 0], indices[:, 0]),
+        }
 
     def serve_examples(self, inputs: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Answers serialized tf.Examples [B] with `classes` [B, C] string and `scores` [B, C] float32, in vocabulary order."""
+        """Answers serialized tf.Examples.
+
+        Args:
+          inputs: Serialized examples, shape [B].
+
+        Returns:
+          `classes` [B, C] string and `scores` [B, C] float32, in vocabulary order; `abstained` [B] bool; `abstain_threshold` [B]
+          float32, the same in every row, 0 without a threshold.
+        """
         scores = self._probabilities(tf.io.parse_example(inputs, raw_spec(self.columns, with_label=False)))
-        classes = tf.tile(tf.constant([self.classes]), [tf.shape(scores)[0], 1])
-        return {"classes": classes, "scores": scores}
+        rows = tf.shape(scores)[0]
+        best, index = tf.math.top_k(scores, 1)
+        return {
+            "classes": tf.tile(tf.constant([self.classes]), [rows, 1]),
+            "scores": scores,
+            "abstained": self._abstained(best[:, 0], index[:, 0]),
+            "abstain_threshold": tf.fill([rows], tf.constant(self._abstention.threshold or 0.0, tf.float32)),
+        }
 
     def save(self, directory: str) -> None:
         """Writes the SavedModel with its two signatures."""
@@ -93,6 +123,16 @@ class Servable(tf.Module):
     def _probabilities(self, raw: Mapping[str, tf.SparseTensor]) -> tf.Tensor:
         features = self._preprocess(dict(raw))
         return tf.nn.softmax(self._logits({name: features[name] for name in self._inputs}))
+
+    def _abstained(self, scores: tf.Tensor, indices: tf.Tensor) -> tf.Tensor:
+        """Says of top scores [B] and the indices of their labels [B] which are no answer, bool [B]."""
+        abstained = tf.zeros_like(scores, tf.bool)
+        if self._abstention.threshold is not None:
+            # Written so that a score that is not a number is no answer either.
+            abstained = tf.logical_not(scores >= self._abstention.threshold)
+        if self._abstention.out_of_scope is not None:
+            abstained |= tf.equal(indices, self._abstention.out_of_scope)
+        return abstained
 
 
 def _placeholder(position: int, column: str) -> str:

@@ -12,6 +12,9 @@ class SparseAdam(keras.optimizers.Adam):
     Keras' Adam decays the moments of every row at every step, so a table of 100,000 n-grams costs more than the rest of the
     network together. Here the moments of a row move only when the row is in the batch ("lazy" Adam). Dense
     gradients take Keras' own path.
+
+    Adam divides a gradient by its own usual size, so the small gradients of a rare n-gram would move it as far as a frequent one,
+    and texts would be memorised by their rare n-grams. Here no gradient is divided by less than the batch's usual size.
     """
 
     def update_step(self, gradient, variable, learning_rate):
@@ -32,4 +35,5 @@ class SparseAdam(keras.optimizers.Adam):
 
         rate = tf.cast(learning_rate, values.dtype)
         corrected = rate * tf.sqrt(1 - self.beta_2**step) / (1 - self.beta_1**step)
-        variable.scatter_sub(tf.IndexedSlices(corrected * m / (tf.sqrt(v) + self.epsilon), rows))
+        size = tf.sqrt(tf.maximum(v, tf.reduce_mean(v)))
+        variable.scatter_sub(tf.IndexedSlices(corrected * m / (size + self.epsilon), rows))

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
-from components.options import Options
+from components.options import Options, Text
 
 Width = Annotated[int, Field(gt=0, le=8)]
 
@@ -71,6 +71,19 @@ class TokensOptions(Options):
 Encoder = Annotated[NgramsOptions | TokensOptions, Field(discriminator="name")]
 
 
+class AbstainOptions(Options):
+    """When the model abstains from answering.
+
+    Attributes:
+      target_precision: The threshold on the top score is the lowest at which this share of the answered rows of the eval split is
+        right. It is met on those rows, not guaranteed on others.
+      out_of_scope: A label that is no answer: rows predicted to have it count as abstained, whatever their score.
+    """
+
+    target_precision: float = Field(gt=0, le=1)
+    out_of_scope: Text | None = None
+
+
 class ModelOptions(Options):
     """The `model:` section.
 
@@ -85,6 +98,7 @@ class ModelOptions(Options):
       class_weights: `none`, or `balanced`: weight grows as a class gets rarer.
       patience: Epochs without improvement on the eval split before training stops.
       top_k: How many labels `serving_default` returns, best first.
+      abstain: When the model abstains; it always answers where this is not given.
       seed: Seeds initial weights, shuffling and dropout.
     """
 
@@ -98,6 +112,7 @@ class ModelOptions(Options):
     class_weights: Literal["none", "balanced"] = "none"
     patience: int = Field(default=3, gt=0)
     top_k: int = Field(default=5, gt=0)
+    abstain: AbstainOptions | None = None
     seed: int = 0
 
     @field_validator("encoder", mode="before")

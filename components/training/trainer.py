@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import logging
 import os
@@ -14,13 +15,13 @@ import tensorflow as tf
 import tensorflow_transform as tft
 
 from components.errors import UsageError
-from components.training import examples, network
+from components.training import abstention, examples, network
 from components.training.encoders import IdentifierStatistics
 from components.training.export import Servable
 from components.training.optimizer import SparseAdam
-from components.training.options import ModelOptions, NgramsOptions
+from components.training.options import AbstainOptions, ModelOptions, NgramsOptions
 from components.transform import preprocessing
-from components.transform.columns import LABEL, RESERVED_CATEGORIES, Columns, category_feature, text_feature
+from components.transform.columns import LABEL, Columns, category_feature, text_feature
 from components.validation import schema_file
 
 RECORD = "training.json"
@@ -43,7 +44,7 @@ def run_fn(fn_args: Any) -> None:
       fn_args: TFX's FnArgs. `custom_config` holds `model` (the `model:` section), `text` (columns) and `label` (column).
 
     Raises:
-      UsageError: The train split has fewer than two labels.
+      UsageError: The train split has fewer than two labels, or not the one that `model.abstain.out_of_scope` names.
     """
     started = time.monotonic()
     options = ModelOptions.model_validate(fn_args.custom_config["model"])
@@ -53,20 +54,28 @@ def run_fn(fn_args: Any) -> None:
 
     layer = transform.transform_features_layer()
     train_pools = examples.transformed_pools(fn_args.train_files, columns, layer, options.seed)
-    eval_pools = examples.transformed_pools(fn_args.eval_files, columns, layer, options.seed)
+    all_eval_pools = examples.transformed_pools(fn_args.eval_files, columns, layer, options.seed, unseen_labels=True)
+    eval_pools = all_eval_pools.map(examples.with_seen_labels)
     classes = transform.vocabulary_by_name(LABEL)
     rows_of_class = _rows_of_class(train_pools, len(classes))
     if np.count_nonzero(rows_of_class) < 2:
         raise UsageError(
             f"A classifier needs two labels or more in the train split; {columns.label!r} has {np.count_nonzero(rows_of_class)} there"
         )
+    abstain = options.abstain
+    out_of_scope = None
+    if abstain and abstain.out_of_scope is not None:
+        out_of_scope = abstention.label_index(abstain.out_of_scope, [label.decode() for label in classes])
 
     model = network.build(options, _input_sizes(options, columns, transform, train_pools), len(classes))
     history = _fit(model, options, train_pools, eval_pools, rows_of_class, fn_args.model_run_dir)
-    Servable(model, transform, columns, classes, options.top_k).save(fn_args.serving_model_dir)
+    choice = choose_threshold(abstain, model, all_eval_pools, len(classes), out_of_scope) if abstain else None
+    applied = abstention.Abstention(choice.threshold if choice else None, out_of_scope)
+    Servable(model, transform, columns, classes, options.top_k, applied).save(fn_args.serving_model_dir)
 
     record = {
         **history,
+        "abstain": {**abstain.model_dump(), **dataclasses.asdict(choice)} if abstain and choice else None,
         "rows": int(rows_of_class.sum()),
         "classes": len(classes),
         "parameters": model.count_params(),
@@ -85,6 +94,41 @@ def class_weights(rows_of_class: np.ndarray) -> dict[int, float]:
     weights = 1 / np.sqrt(np.maximum(rows_of_class, 1))
     weights *= rows_of_class.sum() / (weights * rows_of_class).sum()
     return dict(enumerate(weights.tolist()))
+
+
+def choose_threshold(
+    options: AbstainOptions, model: keras.Model, pools: tf.data.Dataset, classes: int, out_of_scope: int | None
+) -> abstention.Choice | None:
+    """Chooses the abstain threshold on a split, and logs a warning where it is not what was asked for.
+
+    Args:
+      options: Says how precise the answers must be.
+      model: Maps transformed features to logits.
+      pools: All rows of the split; those whose label training has not seen are wrong whatever the answer.
+      classes: How many labels there are.
+      out_of_scope: Index of the label that is no answer.
+
+    Returns:
+      The choice; None where the split has no row that could be answered.
+    """
+    scores, predicted, correct = [np.zeros(0, np.float32)], [np.zeros(0, np.int32)], [np.zeros(0, bool)]
+    for features, labels in examples.batches(pools, list(model.input), classes, _EVAL_BATCH_ROWS, None):
+        score, index = tf.math.top_k(tf.nn.softmax(model(features, training=False)), 1)
+        scores.append(score[:, 0].numpy())
+        predicted.append(index[:, 0].numpy())
+        correct.append(tf.gather(labels, index, batch_dims=1)[:, 0].numpy() > 0)
+    answerable = None if out_of_scope is None else np.concatenate(predicted) != out_of_scope
+    choice = abstention.choose_threshold(np.concatenate(scores), np.concatenate(correct), options.target_precision, answerable)
+    if choice is None:
+        _log.warning("The eval split has no row to choose an abstain threshold on: the model gets none")
+    elif not choice.reached:
+        _log.warning(
+            "No abstain threshold reaches a precision of %g on the eval split; the best one reaches %.4f on %d rows (%.1f %%)",
+            *(options.target_precision, choice.precision, choice.rows, 100 * choice.coverage),
+        )
+    elif choice.rows < abstention.FEWEST_ROWS:
+        _log.warning("The abstain threshold answers %d rows of the eval split: their precision is mostly chance", choice.rows)
+    return choice
 
 
 def _fit(
@@ -155,17 +199,15 @@ def _rows_of_class(pools: tf.data.Dataset, classes: int) -> np.ndarray:
 def _input_sizes(
     options: ModelOptions, columns: Columns, transform: tft.TFTransformOutput, pools: tf.data.Dataset
 ) -> network.InputSizes:
-    def known(feature):
-        return transform.vocabulary_size_by_name(preprocessing.vocabulary_name(feature))
-
     texts, categories = [], []
-    for feature in map(text_feature, range(len(columns.text))):
+    for position, feature in enumerate(map(text_feature, range(len(columns.text)))):
         if isinstance(options.encoder, NgramsOptions):
             identifiers = options.encoder.buckets
         else:
-            identifiers = preprocessing.PADDING_TOKENS + known(feature) + options.encoder.unknown_buckets
+            known = preprocessing.known_tokens(transform, position)
+            identifiers = preprocessing.PADDING_TOKENS + known + options.encoder.unknown_buckets
         texts.append(IdentifierStatistics.count((pool[feature] for pool in pools), identifiers))
-    for feature in map(category_feature, range(len(columns.categorical))):
-        rows = (tf.RaggedTensor.from_tensor(pool[feature][:, tf.newaxis]) for pool in pools)
-        categories.append(IdentifierStatistics.count(rows, RESERVED_CATEGORIES + known(feature)))
+    for position, identifiers in enumerate(preprocessing.category_identifiers(transform, len(columns.categorical))):
+        rows = (tf.RaggedTensor.from_tensor(pool[category_feature(position)][:, tf.newaxis]) for pool in pools)
+        categories.append(IdentifierStatistics.count(rows, identifiers))
     return network.InputSizes(texts, categories, len(columns.numeric))

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import functools
 import pathlib
 import random
 import types
 from typing import Any
 
 import pytest
+
+from tests.components import raw_rows
 
 SCHEMA = """
 feature { name: "body" type: BYTES }
@@ -39,14 +40,16 @@ class TinyRun:
         self.rows["eval"].append({**self.rows["eval"][0], "intent": "unseen in training"})
         for split, rows in self.rows.items():
             self.write(split, rows)
-        self._analyse()
+        raw_rows.analyse(
+            self.rows["train"], {"schema": SCHEMA, "text": self.text, "label": self.label, "encoder": {"name": encoder}}, folder
+        )
 
     def write(self, split: str, rows: list[dict[str, Any]]) -> None:
         import tensorflow as tf
 
         with tf.io.TFRecordWriter(str(self.folder / f"{split}.gz"), "GZIP") as writer:
             for row in rows:
-                writer.write(serialized(row))
+                writer.write(raw_rows.serialized(row))
 
     def train(self, name: str, evaluation: str = "eval", **model: Any) -> pathlib.Path:
         """Runs the trainer and returns the folder that holds `model` and `run`."""
@@ -66,42 +69,11 @@ class TinyRun:
         )
         return self.folder / name
 
-    def _analyse(self) -> None:
-        from tensorflow_transform import beam as tft_beam
-        from tensorflow_transform.tf_metadata import dataset_metadata, schema_utils
-
-        from components.transform.preprocessing import preprocessing_fn
-        from components.validation import schema_file
-
-        config = {"schema": SCHEMA, "text": self.text, "label": self.label, "encoder": {"name": self.encoder}}
-        spec = schema_utils.schema_as_feature_spec(schema_file.parse(SCHEMA)).feature_spec
-        instances = [{name: [row[name]] if name in row else [] for name in spec} for row in self.rows["train"]]
-        with tft_beam.Context(temp_dir=str(self.folder / "scratch")):
-            function = (instances, dataset_metadata.DatasetMetadata.from_feature_spec(spec)) | tft_beam.AnalyzeDataset(
-                functools.partial(preprocessing_fn, custom_config=config)
-            )
-            _ = function | tft_beam.WriteTransformFn(str(self.folder / "transform"))
-
-
-def serialized(row: dict[str, Any]) -> bytes:
-    """Returns a row as tf.Example."""
-    import tensorflow as tf
-
-    features = tf.train.Features()
-    for name, value in row.items():
-        if isinstance(value, str):
-            features.feature[name].bytes_list.value.append(value.encode())
-        elif isinstance(value, int):
-            features.feature[name].int64_list.value.append(value)
-        else:
-            features.feature[name].float_list.value.append(value)
-    return tf.train.Example(features=features).SerializeToString()
-
 
 @pytest.fixture(scope="session")
 def as_example():
     """Turns a row into a serialized tf.Example."""
-    return serialized
+    return raw_rows.serialized
 
 
 @pytest.fixture(scope="session")
@@ -120,6 +92,12 @@ def tiny_tokens_run(tmp_path_factory) -> TinyRun:
 def trained(tiny_run) -> pathlib.Path:
     """Folder of one finished training."""
     return tiny_run.train("shared")
+
+
+@pytest.fixture(scope="session")
+def abstaining(tiny_run) -> pathlib.Path:
+    """Folder of a training with an abstain threshold, and with `refund` for the label that is no answer."""
+    return tiny_run.train("abstaining", epochs=3, abstain={"target_precision": 1.0, "out_of_scope": "refund"})
 
 
 def _rows(count: int, seed: int):

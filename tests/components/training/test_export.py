@@ -28,7 +28,7 @@ class TestServingDefault:
         with tf.Graph().as_default(), tf.compat.v1.Session() as session:
             signature = saved(session, ["serve"], str(trained / "model")).signature_def["serving_default"]
         assert set(signature.inputs) == {*TEXTS, "zip", NUMERIC}
-        assert set(signature.outputs) == {"label", "score", "top_labels", "top_scores"}
+        assert set(signature.outputs) == {"label", "score", "top_labels", "top_scores", "abstained"}
 
     def test_returns_labels_and_scores_best_first(self, model, tiny_run):
         answer = model.signatures["serving_default"](**columns(tiny_run.rows["eval"]))
@@ -49,7 +49,8 @@ class TestServingDefault:
         assert np.isfinite(answer["score"].numpy()).all()
 
     def test_answers_no_rows(self, model):
-        assert model.signatures["serving_default"](**columns([]))["label"].shape == [0]
+        answer = model.signatures["serving_default"](**columns([]))
+        assert answer["label"].shape == answer["abstained"].shape == [0]
 
 
 class TestServingExamples:
@@ -66,6 +67,35 @@ class TestServingExamples:
         np.testing.assert_allclose(by_columns["score"], by_example["scores"].numpy().max(axis=1), atol=1e-6)
         best = by_example["scores"].numpy().argmax(axis=1)
         assert (by_columns["label"].numpy() == by_example["classes"].numpy()[np.arange(len(rows)), best]).all()
+
+    def test_answers_no_rows(self, model):
+        answer = model.signatures["serving_examples"](inputs=tf.constant([], tf.string))
+        assert {name: values.shape.as_list() for name, values in answer.items()} == {
+            "classes": [0, 4], "scores": [0, 4], "abstained": [0], "abstain_threshold": [0],
+        }  # fmt: skip
+
+
+class TestAbstaining:
+    def test_is_never_without_the_option(self, model, tiny_run, as_example):
+        rows = [*tiny_run.rows["eval"], {}]
+        by_columns = model.signatures["serving_default"](**columns(rows))
+        by_example = model.signatures["serving_examples"](inputs=tf.constant([as_example(row) for row in rows]))
+        assert not by_columns["abstained"].numpy().any()
+        assert not by_example["abstained"].numpy().any()
+        assert by_example["abstain_threshold"].numpy().tolist() == [0.0] * len(rows)
+
+    def test_follows_threshold_and_label_in_both_signatures(self, abstaining, tiny_run, as_example):
+        rows = [*tiny_run.rows["eval"], {}]
+        model = tf.saved_model.load(str(abstaining / "model"))
+        by_columns = model.signatures["serving_default"](**columns(rows))
+        by_example = model.signatures["serving_examples"](inputs=tf.constant([as_example(row) for row in rows]))
+        [threshold] = np.unique(by_example["abstain_threshold"])
+        out_of_scope = by_columns["label"].numpy() == b"refund"
+        below = by_columns["score"].numpy() < threshold
+        assert (below & ~out_of_scope).any()
+        assert (~below & out_of_scope).any()
+        assert (by_columns["abstained"].numpy() == below | out_of_scope).all()
+        assert (by_example["abstained"].numpy() == by_columns["abstained"].numpy()).all()
 
 
 def test_the_model_moves_without_the_files_it_was_made_from(trained, tmp_path):

@@ -29,14 +29,20 @@ class TestSparseGradients:
             apply(SparseAdam(0.1), once, tf.IndexedSlices([[3.0]], [0], (2, 1))),
         )
 
-    def test_of_all_rows_equal_adam(self):
+    def test_of_equal_size_in_all_rows_equal_adam(self):
         lazy, dense = keras.Variable(np.ones((2, 1), "float32")), keras.Variable(np.ones((2, 1), "float32"))
-        values = [tf.constant([[1.0], [-2.0]]), tf.constant([[0.5], [0.1]]), tf.constant([[-1.0], [0.3]])]
+        values = [tf.constant([[1.0], [-1.0]]), tf.constant([[0.5], [0.5]]), tf.constant([[-0.1], [0.1]])]
         np.testing.assert_allclose(
             apply(SparseAdam(0.1), lazy, *(tf.IndexedSlices(value, [0, 1], (2, 1)) for value in values)),
             apply(keras.optimizers.Adam(0.1), dense, *values),
             rtol=1e-5,
         )
+
+    def test_move_a_row_of_small_gradients_less(self):
+        table = keras.Variable(np.zeros((2, 1), "float32"))
+        large, small = apply(SparseAdam(0.1), table, tf.IndexedSlices([[1.0], [0.01]], [0, 1], (2, 1)))[:, 0]
+        assert large == pytest.approx(-0.1, rel=1e-3)
+        assert small == pytest.approx(-0.1 * 0.01 / 0.5**0.5, rel=1e-3)
 
 
 def test_dense_gradients_equal_adam():

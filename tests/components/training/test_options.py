@@ -26,7 +26,25 @@ class TestEncoder:
             ModelOptions(encoder=encoder)
 
 
+class TestAbstain:
+    def test_is_off_by_default(self):
+        assert ModelOptions().abstain is None
+
+    @pytest.mark.parametrize(
+        ("abstain", "message"),
+        [
+            ({"out_of_scope": "other"}, "target_precision\n  Field required"),
+            ({"target_precision": 0}, "greater than 0"),
+            ({"target_precision": 95}, "less than or equal to 1"),
+            ({"target_precision": 0.9, "threshold": 0.5}, "Extra inputs are not permitted"),
+        ],
+    )
+    def test_takes_a_share_and_a_label(self, abstain, message):
+        with pytest.raises(ValidationError, match=message):
+            ModelOptions(abstain=abstain)
+
+
 @pytest.mark.parametrize("encoder", ["ngrams", "tokens"])
 def test_options_round_trip_through_json(encoder):
-    options = ModelOptions(encoder=encoder, epochs=3)
+    options = ModelOptions(encoder=encoder, epochs=3, abstain={"target_precision": 0.9, "out_of_scope": "other"})
     assert ModelOptions.model_validate_json(options.model_dump_json()) == options

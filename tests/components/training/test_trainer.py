@@ -1,12 +1,14 @@
 import json
 import logging
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from components.errors import UsageError
 from components.training import trainer
+from components.training.options import AbstainOptions
 
 pytestmark = pytest.mark.tensorflow
 
@@ -15,10 +17,9 @@ def record(folder):
     return json.loads((folder / "run" / "training.json").read_text())
 
 
-def scores(folder, examples):
-    return (
-        tf.saved_model.load(str(folder / "model")).signatures["serving_examples"](inputs=tf.constant(examples))["scores"].numpy()
-    )
+def serve(folder, examples):
+    answer = tf.saved_model.load(str(folder / "model")).signatures["serving_examples"](inputs=tf.constant(examples))
+    return {name: values.numpy() for name, values in answer.items()}
 
 
 class TestTraining:
@@ -48,18 +49,83 @@ class TestTraining:
 
     def test_without_eval_rows_runs_all_epochs(self, tiny_run, caplog):
         tiny_run.write("empty", [])
-        folder = tiny_run.train("no_eval", evaluation="empty", epochs=2)
+        folder = tiny_run.train("no_eval", evaluation="empty", epochs=2, abstain={"target_precision": 0.9})
         assert record(folder)["epochs"] == 2
         assert record(folder)["eval_accuracy"] is None
+        assert record(folder)["abstain"] is None
         assert "no row with a label seen in training" in caplog.text
+        assert "no row to choose an abstain threshold on" in caplog.text
 
     def test_is_a_function_of_the_seed(self, tiny_run, as_example):
         examples = [as_example(row) for row in tiny_run.rows["eval"]]
         first, second, other = (
-            scores(tiny_run.train(f"seed_{number}", epochs=2, seed=seed), examples) for number, seed in enumerate((3, 3, 4))
+            serve(tiny_run.train(f"seed_{number}", epochs=2, seed=seed), examples)["scores"]
+            for number, seed in enumerate((3, 3, 4))
         )
         np.testing.assert_allclose(first, second, atol=1e-6)
         assert np.abs(first - other).max() > 1e-3
+
+
+class TestAbstainThreshold:
+    def test_is_null_without_the_option(self, trained):
+        assert record(trained)["abstain"] is None
+
+    def test_holds_on_the_eval_split_as_the_model_serves_it(self, abstaining, tiny_run, as_example):
+        rows = tiny_run.rows["eval"]
+        answer = serve(abstaining, [as_example(row) for row in rows])
+        answered = ~answer["abstained"]
+        predicted = answer["classes"][np.arange(len(rows)), answer["scores"].argmax(axis=1)]
+        # The row with an unseen label is wrong, so all rows together cannot be precise.
+        right = np.array([label.decode() == row["intent"] for label, row in zip(predicted, rows, strict=True)])
+        written = record(abstaining)["abstain"]
+        assert 0 < answered.sum() < len(rows)
+        assert right[answered].all()
+        assert written == {
+            "target_precision": 1.0,
+            "out_of_scope": "refund",
+            "threshold": answer["abstain_threshold"][0],
+            "coverage": answered.mean(),
+            "precision": 1.0,
+            "reached": True,
+            "rows": answered.sum(),
+        }
+
+    def test_names_a_label_of_the_train_split(self, tiny_run):
+        with pytest.raises(UsageError, match="received 'refunds', which is not there. Did you mean 'refund'?"):
+            tiny_run.train("misspelt", abstain={"target_precision": 0.9, "out_of_scope": "refunds"})
+
+
+class TestChooseThreshold:
+    @staticmethod
+    def choose(target, labels, out_of_scope=None):
+        """Chooses for 2,000 rows that a network of three classes takes for 0, ever less surely, and 2,000 that it takes for 1."""
+        first = np.linspace(5, 0.1, 2000)
+        logits = np.concatenate([np.stack([first, 0 * first], axis=1), np.stack([0 * first, first], axis=1)])
+        pool = {"logits": np.pad(logits, [(0, 0), (0, 1)], constant_values=-9).astype(np.float32), "label": np.array(labels)}
+        inputs = {"logits": keras.Input((3,), name="logits")}
+        model = keras.Model(inputs, keras.layers.Activation("linear")(inputs["logits"]))
+        options = AbstainOptions(target_precision=target)
+        return trainer.choose_threshold(options, model, tf.data.Dataset.from_tensors(pool), 3, out_of_scope)
+
+    def test_sees_all_batches(self):
+        choice = self.choose(0.9, np.repeat([0, 1], 2000))
+        assert (choice.rows, choice.precision) == (4000, 1.0)
+
+    def test_counts_unseen_labels_as_wrong(self, caplog):
+        choice = self.choose(0.9, np.repeat([0, -1], 2000))
+        assert not choice.reached
+        assert choice.precision == pytest.approx(0.5, abs=0.02)
+        assert "No abstain threshold reaches a precision of 0.9 on the eval split; the best one reaches 0.5" in caplog.text
+
+    def test_leaves_out_the_label_that_is_no_answer(self):
+        choice = self.choose(0.9, np.repeat([0, -1], 2000), out_of_scope=1)
+        assert (choice.rows, choice.coverage, choice.precision) == (2000, 0.5, 1.0)
+
+    def test_warns_of_few_rows(self, caplog):
+        labels = np.full(4000, 2)
+        labels[[0, 2000]] = 0, 1
+        assert self.choose(0.9, labels).rows == 2
+        assert "answers 2 rows of the eval split: their precision is mostly chance" in caplog.text
 
 
 class TestUnusableData:
