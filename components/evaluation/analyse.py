@@ -1,18 +1,21 @@
-"""Runs TensorFlow Model Analysis over the test split: two models, one pass, all slices at once.
+"""Runs TensorFlow Model Analysis over the test split: two models, one pass, all slices, metrics and intervals at once.
 
-TFMA's framework is kept (its extracts, evaluators, writers, slice keys and result files, so `tfma.load_eval_result` and its views
-work), its inner loop is not: stock TFMA pays per row and slice in Python. Here an extractor scores whole batches with the model's
-own `serving_examples` signature and an evaluator measures the scored rows with numpy (see `slices`).
+TFMA's framework is kept (its extracts, evaluators, writers, slice keys and result files, so `tfma.load_eval_result`,
+`tfma.load_validation_result` and its views work), its inner loop is not: stock TFMA pays per row and slice in Python. Here an
+extractor scores whole batches with the model's own `serving_examples` signature on all cores, and an evaluator (see
+`tfma_evaluator`) sums them up.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import glob
 import itertools
-import json
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import tempfile
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import apache_beam as beam
@@ -22,26 +25,40 @@ import pyarrow.compute as pc
 import tensorflow as tf
 import tensorflow_model_analysis as tfma
 from apache_beam.options.pipeline_options import PipelineOptions
-from apache_beam.utils import shared
 from tensorflow_model_analysis import constants
-from tensorflow_model_analysis.evaluators import evaluator
 from tensorflow_model_analysis.extractors import extractor
-from tensorflow_model_analysis.metrics import metric_types
-from tensorflow_model_analysis.proto import config_pb2
-from tensorflow_model_analysis.slicer import slicer_lib as slicer
-from tensorflow_model_analysis.writers import writer
 from tfx_bsl.coders import example_coder
 
 from components.errors import EnvironmentFailure, ParlanceError, UsageError
-from components.evaluation import slices
+from components.evaluation import report, resampling, scoring, tfma_evaluator, tfma_records
+from components.evaluation.accumulate import ScoredRows
 from components.evaluation.options import EvaluationOptions
+from components.evaluation.segments import Segment, SegmentColumn, slice_values
+from components.ingestion.row_hash import hash_cells
 
-FILE_NAME = "metrics.json"
-SIGNATURE = "serving_examples"
+_BATCH_ROWS = 1024
+_UNIT = "__resampling_unit__"
+BEAM_ARGS = (
+    # What DirectRunner falls back to after an attempt to download another runner.
+    "--runner=apache_beam.runners.portability.fn_api_runner.fn_runner.FnApiRunner",
+    # One process, because it already holds every library, and the cores are used by what it calls.
+    "--direct_running_mode=in_memory",
+)
 
-_BATCH_ROWS = 512
-_SCORED = "scored_rows"
-_REPORT = "report"
+
+@dataclasses.dataclass(frozen=True)
+class Columns:
+    """Which columns of the examples mean what.
+
+    Attributes:
+      label: The true label.
+      group: Rows with one value of it are drawn together by the bootstrap, because they are not independent; None for single rows.
+      weight: Weight of each row; None if all weigh 1.
+    """
+
+    label: str
+    group: str | None = None
+    weight: str | None = None
 
 
 def analyse(
@@ -49,239 +66,209 @@ def analyse(
     model_path: str,
     baseline_path: str | None,
     example_pattern: str,
-    label: str,
-    segments: Sequence[Sequence[str]],
+    columns: Columns,
+    segments: tuple[Segment, ...],
     train_label_counts: Mapping[str, int],
     options: EvaluationOptions,
     output_dir: str,
-    beam_args: Sequence[str] = ("--direct_running_mode=in_memory",),
-) -> dict[str, Any]:
-    """Measures a model, and the baseline if there is one, and writes metrics.json and TFMA's own result files.
+    beam_args: Sequence[str] = BEAM_ARGS,
+) -> tfma_evaluator.Results:
+    """Measures a model, and the baseline if there is one, decides about its release, and writes all of it.
+
+    Writes metrics.json, confusion.json, verdict.json and TFMA's own result files.
 
     Args:
       model_path: SavedModel of the candidate; its signature `serving_examples` maps serialized tf.Examples [n] to `classes`
-        (string [n, classes], the same row n times) and `scores` (float [n, classes]).
+        (string [n, classes], the same row n times), `scores` (float [n, classes]) and, where it can abstain, `abstained` (bool [n])
+        and `abstain_threshold` (float [n], 0 for none).
       baseline_path: SavedModel of the last blessed model; its classes may differ, they are matched by name.
       example_pattern: Glob of TFRecord files (gzip if they end in .gz) of tf.Examples with raw columns.
-      label: Column of the true label.
-      segments: Columns, or crosses of columns, to slice by.
+      columns: Which columns mean what.
+      segments: What to slice by.
       train_label_counts: Rows of each label in the train split.
       options: The `evaluation:` section.
       output_dir: Folder for the results; created if missing.
       beam_args: Beam's pipeline options.
 
     Returns:
-      The content of metrics.json. A baseline that cannot be loaded or cannot read these examples (columns changed since it was
-      trained) is left out, and `baseline_problem` says why.
+      What was written. A baseline that cannot be loaded or cannot read these examples (columns changed since it was trained) is left
+      out, and `baseline_problem` of the metrics says why.
 
     Raises:
-      UsageError: There are no test rows, or a row has no label.
-      EnvironmentFailure: The candidate cannot be loaded or cannot read the examples.
+      UsageError: There are no test rows, or a row has no label or no weight.
+      EnvironmentFailure: The candidate cannot be loaded or cannot read the examples, or a file of them is damaged.
     """
     files = sorted(glob.glob(example_pattern))
     if not files:
         raise UsageError(f"The test split has no files ({example_pattern}), so nothing can be measured")
     os.makedirs(output_dir, exist_ok=True)
-    models = {slices.CANDIDATE: _Model(slices.CANDIDATE, model_path)}
-    problem = None
-    if baseline_path:
-        baseline = _Model(slices.BASELINE, baseline_path)
-        problem = _why_unusable(baseline, files)
-        if problem is None:
-            models[slices.BASELINE] = baseline
-    config = _eval_config(list(models), segments)
+    paths = {report.CANDIDATE: model_path} | ({report.BASELINE: baseline_path} if baseline_path else {})
+
+    def run(paths: Mapping[str, str], baseline_problem: str | None) -> tfma_evaluator.Results:
+        models = {name: scoring.Model(name, path) for name, path in paths.items()}
+        # Held until the end, so that the pipeline finds them loaded.
+        scorers = {name: model.load() for name, model in models.items()}
+        example = _first_examples(files)
+        first = {name: scorer.score(example) for name, scorer in scorers.items()}
+        subject = report.Subject(
+            classes={name: answer.classes for name, answer in first.items()},
+            segments=segments,
+            train_label_counts=train_label_counts,
+            options=options,
+            unit=columns.group or "row",
+            abstain_threshold=first[report.CANDIDATE].abstain_threshold,
+            baseline_problem=baseline_problem,
+        )
+        # An attempt that fails leaves temporary files of Beam's, which a second one, or whoever reads the folder, should not find.
+        with tempfile.TemporaryDirectory(dir=output_dir) as attempt:
+            _run_pipeline(_pipeline(subject, models, files, columns, attempt, beam_args))
+            for name in os.listdir(attempt):
+                os.replace(os.path.join(attempt, name), os.path.join(output_dir, name))
+        return tfma_evaluator.Results.read(output_dir)
+
+    try:
+        return run(paths, None)
+    except scoring.UnusableBaseline as error:
+        return run({report.CANDIDATE: model_path}, str(error))
+
+
+def _pipeline(
+    subject: report.Subject,
+    models: Mapping[str, scoring.Model],
+    files: Sequence[str],
+    columns: Columns,
+    output_dir: str,
+    beam_args: Sequence[str],
+) -> beam.Pipeline:
+    config = tfma_evaluator.eval_config(subject, scoring.SIGNATURE, columns.label, columns.weight)
     shared_models = [
         tfma.default_eval_shared_model(models[model].path, model_name=name, eval_config=config)
-        for model, name in _model_names(list(models)).items()
+        for model, name in tfma_records.model_names(models).items()
     ]
-    columns = sorted({column for segment in segments for column in segment})
-    measure = functools.partial(
-        slices.report,
-        segments=segments,
-        train_label_counts=train_label_counts,
-        top_k=options.top_k,
-        baseline_problem=problem,
+    where = {
+        "display_only_data_location": os.path.dirname(files[0]),
+        "display_only_data_file_format": "tfrecords",
+    }
+    slice_by = {column.name: column for segment in subject.segments for column in segment.columns}
+    score = scoring.ScoreBatches(
+        list(models.values()), _serialized_examples, functools.partial(_scored, columns=columns, slice_by=slice_by)
     )
-    report_path = os.path.join(output_dir, FILE_NAME)
     pipeline = beam.Pipeline(options=PipelineOptions(list(beam_args)))
     _ = (
         pipeline
-        | "ListFiles" >> beam.Create(files)
-        | "ReadBatches" >> beam.FlatMap(_read_batches)
+        | "ListFiles" >> beam.Create(files, reshuffle=False)
+        | "ReadBatches" >> beam.FlatMap(_read_batches, group=columns.group)
         | "Analyse"
         >> tfma.ExtractEvaluateAndWriteResults(
             eval_shared_model=shared_models,
             eval_config=config,
-            extractors=[extractor.Extractor("ScoreRows", beam.ParDo(_ScoreRows(models, label, columns)))],
-            evaluators=[
-                evaluator.Evaluator("MeasureSlices", extractor.LAST_EXTRACTOR_STAGE_NAME, _MeasureSlices(measure)),
-            ],
+            extractors=[extractor.Extractor("ScoreRows", beam.ParDo(score))],
+            evaluators=[tfma_evaluator.evaluator(subject)],
             writers=[
-                *tfma.default_writers(output_dir, eval_shared_model=shared_models, eval_config=config),
-                writer.Writer("WriteReport", _WriteReport(report_path)),
+                *tfma.default_writers(output_dir, eval_shared_model=shared_models, eval_config=config, **where),
+                tfma_evaluator.writer(output_dir),
             ],
-            output_path=output_dir,
-            display_only_data_location=example_pattern,
-            display_only_file_format="tfrecords",
         )
     )
+    return pipeline
+
+
+def _run_pipeline(pipeline: beam.Pipeline) -> None:
     try:
         pipeline.run().wait_until_finish()
     except ParlanceError as error:
         # Beam appends the name of the step, which says nothing to the reader of this error.
-        raise type(error)(str(error).split(" [while running")[0]) from error
-    with open(report_path, encoding="utf-8") as file:
-        return json.load(file)
+        raise type(error)(str(error).split(" [while running")[0]) from None
 
 
-def _eval_config(models: Sequence[str], segments: Sequence[Sequence[str]]) -> config_pb2.EvalConfig:
-    return config_pb2.EvalConfig(
-        model_specs=[
-            config_pb2.ModelSpec(name=name, signature_name=SIGNATURE, is_baseline=model == slices.BASELINE)
-            for model, name in _model_names(models).items()
-        ],
-        slicing_specs=[
-            config_pb2.SlicingSpec(),
-            *(config_pb2.SlicingSpec(feature_keys=segment) for segment in segments),
-        ],
-    )
+def _first_examples(files: Sequence[str]) -> list[bytes]:
+    """Returns a batch of examples: enough to see a model's classes, and whether it can read these examples at all.
+
+    Raises:
+      UsageError: There are no rows.
+    """
+    batch = next(itertools.chain.from_iterable(_read_batches(path) for path in files), None)
+    if batch is None:
+        raise UsageError("The test split has no rows, so nothing can be measured; raise data.split.test or add data")
+    return batch.column(constants.ARROW_INPUT_COLUMN).to_pylist()
 
 
-def _model_names(models: Sequence[str]) -> dict[str, str]:
-    """What TFMA calls each model; a lone one has no name."""
-    return {model: model for model in models} if len(models) > 1 else {models[0]: ""}
-
-
-def _read_batches(path: str) -> Iterator[pa.RecordBatch]:
-    """Reads a file of tf.Examples as Arrow batches that also hold the serialized examples.
+def _read_batches(path: str, group: str | None = None) -> Iterator[pa.RecordBatch]:
+    """Reads a file of tf.Examples as Arrow batches that also hold the serialized examples and what the bootstrap draws.
 
     TensorFlow's reader stands in for Beam's, which is a Python loop over records.
+
+    Raises:
+      EnvironmentFailure: The file is damaged.
     """
     decoder = example_coder.ExamplesToRecordBatchDecoder()
     compression = "GZIP" if path.endswith(".gz") else ""
-    for examples in tf.data.TFRecordDataset(path, compression).batch(_BATCH_ROWS).as_numpy_iterator():
-        serialized = examples.tolist()
-        batch = decoder.DecodeBatch(serialized)
-        yield batch.append_column(constants.ARROW_INPUT_COLUMN, pa.array(serialized, pa.binary()))
-
-
-class _Scorer:
-    """A loaded model, ready to score serialized examples."""
-
-    def __init__(self, name: str, path: str):
-        self._described = f"The {name} model in {path}"
+    # The name of the file and not its folder: the same rows are the same units in every run.
+    salt, start = zlib.crc32(os.path.basename(path).encode()), 0
+    records = tf.data.TFRecordDataset(path, compression).batch(_BATCH_ROWS).prefetch(2).as_numpy_iterator()
+    while True:
         try:
-            # The signature does not keep the model's variables and tables alive; the model does.
-            self._model = tf.saved_model.load(path)
-            self._signature = self._model.signatures[SIGNATURE]
-        except (OSError, KeyError, ValueError, tf.errors.OpError) as error:
+            serialized = next(records).tolist()
+            batch = decoder.DecodeBatch(serialized)
+        except StopIteration:
+            return
+        except (tf.errors.OpError, ValueError, RuntimeError) as error:
             raise EnvironmentFailure(
-                f"{self._described} must be a SavedModel with the signature {SIGNATURE!r}; loading it ended in "
-                f"{type(error).__name__}"
-            ) from error
-
-    def score(self, serialized: Sequence[bytes]) -> tuple[list[str], np.ndarray]:
-        """Returns the classes and the probabilities [n, classes] of n serialized examples."""
-        try:
-            outputs = self._signature(inputs=tf.constant(serialized))
-        except tf.errors.OpError as error:
-            # TensorFlow's message may quote the data; it stays on the cause.
-            raise EnvironmentFailure(
-                f"{self._described} cannot read the test examples ({type(error).__name__}): their columns or types are not those "
-                "it was trained with"
-            ) from error
-        return [name.decode() for name in outputs["classes"][0].numpy()], outputs["scores"].numpy()
-
-
-class _Model:
-    """A model by path, which can travel to a Beam worker and is loaded once a process."""
-
-    def __init__(self, name: str, path: str):
-        self.name = name
-        self.path = path
-        self._handle = shared.Shared()
-
-    def load(self) -> _Scorer:
-        return self._handle.acquire(lambda: _Scorer(self.name, self.path))
-
-
-def _why_unusable(model: _Model, files: Sequence[str]) -> str | None:
-    """Says why a model cannot score the first batch of the examples; None if it can."""
-    try:
-        scorer = model.load()
-        for batch in itertools.islice(itertools.chain.from_iterable(map(_read_batches, files)), 1):
-            scorer.score(batch.column(constants.ARROW_INPUT_COLUMN).to_pylist())
-    except EnvironmentFailure as error:
-        return str(error)
-    return None
-
-
-class _ScoreRows(beam.DoFn):
-    """Adds to each extract what all models said about its rows, and the values to slice by (see slices.scored_batch)."""
-
-    def __init__(self, models: Mapping[str, _Model], label: str, columns: Sequence[str]):
-        self._models = models
-        self._label = label
-        self._columns = columns
-
-    def setup(self) -> None:
-        self._scorers = {name: model.load() for name, model in self._models.items()}
-
-    def process(self, extracts: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-        batch = extracts[constants.ARROW_RECORD_BATCH_KEY]
-        serialized = batch.column(constants.ARROW_INPUT_COLUMN).to_pylist()
-        scored = slices.scored_batch(
-            _strings(batch, self._label),
-            {name: scorer.score(serialized) for name, scorer in self._scorers.items()},
-            {column: _strings(batch, column) for column in self._columns},
+                f"The test split must be TFRecord files of tf.Examples; reading {path} ended in {type(error).__name__} after "
+                f"{start} rows"
+            ) from None
+        units = resampling.units(start, len(serialized), salt)
+        if group is not None:
+            values = _first_values(batch, group).cast(pa.string())
+            units = np.where(values.is_null().to_numpy(zero_copy_only=False), units, hash_cells(values))
+        start += len(serialized)
+        yield batch.append_column(constants.ARROW_INPUT_COLUMN, pa.array(serialized, pa.binary())).append_column(
+            _UNIT, pa.array(units, pa.uint64())
         )
-        yield {**extracts, _SCORED: scored}
 
 
-def _strings(batch: pa.RecordBatch, column: str) -> pa.Array:
-    """The first value of each row of a column as text, null where a row has none (or no row of the batch has one)."""
+def _serialized_examples(extracts: Mapping[str, Any]) -> list[bytes]:
+    return extracts[constants.ARROW_RECORD_BATCH_KEY].column(constants.ARROW_INPUT_COLUMN).to_pylist()
+
+
+def _scored(
+    extracts: Mapping[str, Any],
+    answers: Mapping[str, scoring.Answer],
+    columns: Columns,
+    slice_by: Mapping[str, SegmentColumn],
+) -> dict[str, Any]:
+    """Adds to extracts what the models said about their rows."""
+    batch = extracts[constants.ARROW_RECORD_BATCH_KEY]
+    scored = ScoredRows(
+        unit=batch.column(_UNIT).to_numpy(),
+        actual=_first_values(batch, columns.label).cast(pa.string()),
+        scores={name: answer.scores for name, answer in answers.items()},
+        abstained={name: answer.abstained for name, answer in answers.items()},
+        slices={name: slice_values(column, _first_values(batch, column.source)) for name, column in slice_by.items()},
+        weight=None if columns.weight is None else _weights(batch, columns.weight),
+    )
+    return {**extracts, tfma_evaluator.SCORED_ROWS: scored}
+
+
+def _weights(batch: pa.RecordBatch, column: str) -> np.ndarray:
+    values = _first_values(batch, column)
+    if pa.types.is_string(values.type) and values.null_count < len(values):
+        raise UsageError(f"evaluation.weight must be a column of numbers; received {column}, which is text")
+    return pc.fill_null(values.cast(pa.float64()), float("nan")).to_numpy()
+
+
+def _first_values(batch: pa.RecordBatch, column: str) -> pa.Array:
+    """The first value of each row of a column, text or numbers; null where a row has none (or no row of the batch has one)."""
     position = batch.schema.get_field_index(column)
     if position < 0 or pa.types.is_null(batch.column(position).type):
         return pa.nulls(batch.num_rows, pa.string())
     lists = batch.column(position)
     empty = pc.fill_null(pc.list_value_length(lists), 0).to_numpy() == 0
     first = lists.offsets.to_numpy()[:-1]
-    return lists.values.take(pa.array(first, mask=empty)).cast(pa.string())
-
-
-@beam.ptransform_fn
-def _MeasureSlices(
-    extracts: beam.PCollection, measure: Callable[[Sequence[pa.RecordBatch]], dict[str, Any]]
-) -> evaluator.Evaluation:
-    """Gathers the scored rows and measures them together."""
-    report = (
-        extracts
-        | "TakeScoredRows" >> beam.Map(lambda extract: extract[_SCORED])
-        | "Gather" >> beam.CombineGlobally(beam.combiners.ToListCombineFn())
-        | "Measure" >> beam.Map(measure)
-    )
-    return {_REPORT: report, constants.METRICS_KEY: report | "ToSliceMetrics" >> beam.FlatMap(_slice_metrics)}
-
-
-def _slice_metrics(report: Mapping[str, Any]) -> Iterator[tuple[slicer.SliceKeyType, metric_types.MetricsDict]]:
-    """Yields what TFMA's writer stores: for each slice key the metrics of all models."""
-    models = [model for model in (slices.CANDIDATE, slices.BASELINE) if report[model]]
-    names = _model_names(models)
-    for position, row in enumerate(report[slices.CANDIDATE]["slices"]):
-        values = {}
-        for model, name in names.items():
-            measured = report[model]["slices"][position]
-            values[metric_types.MetricKey("example_count", model_name=name)] = float(measured["n"])
-            for metric, value in measured["metrics"].items():
-                values[metric_types.MetricKey(metric, model_name=name)] = float("nan") if value is None else value
-        yield tuple(row["slice"].items()), values
-
-
-@beam.ptransform_fn
-def _WriteReport(evaluation: evaluator.Evaluation, path: str) -> beam.PCollection:
-    return evaluation[_REPORT] | "WriteJson" >> beam.Map(_write_json, path=path)
-
-
-def _write_json(report: Mapping[str, Any], path: str) -> None:
-    with open(path, "w", encoding="utf-8") as file:
-        json.dump(report, file, ensure_ascii=False, indent=1, allow_nan=False)
+    values = lists.values.take(pa.array(first, mask=empty))
+    if not pa.types.is_large_binary(values.type) and not pa.types.is_binary(values.type):
+        return values
+    try:
+        return values.cast(pa.string())
+    except pa.ArrowInvalid:
+        raise UsageError(f"Column {column} must be text in UTF-8; a test row of it is not") from None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pathlib
+from collections.abc import Mapping
 from typing import Any
 
 from tfx import types
@@ -18,20 +19,21 @@ from components.evaluation.options import EvaluationOptions
 from components.executor_path import ExecutorPath
 from components.ingestion.options import DataOptions
 
+_STATISTICS_FILE = "FeatureStats.pb"
+
 
 class EvaluatorSpec(ComponentSpec):
-    """Model and test split in; TFMA's results, metrics.json, verdict.json and TFX's blessing out."""
+    """Model, test split and statistics in; TFMA's results, metrics.json, confusion.json, verdict.json and TFX's blessing out."""
 
     TYPE_ANNOTATION = Evaluate
     PARAMETERS = {
         "options": ExecutionParameter(type=str),
-        "label": ExecutionParameter(type=str),
-        "segments": ExecutionParameter(type=str),
+        "data": ExecutionParameter(type=str),
         "code": ExecutionParameter(type=str),
     }
     INPUTS = {
         "examples": ChannelParameter(type=standard_artifacts.Examples),
-        "schema": ChannelParameter(type=standard_artifacts.Schema),
+        "statistics": ChannelParameter(type=standard_artifacts.ExampleStatistics),
         "model": ChannelParameter(type=standard_artifacts.Model),
         "baseline_model": ChannelParameter(type=standard_artifacts.Model, optional=True),
     }
@@ -42,31 +44,40 @@ class EvaluatorSpec(ComponentSpec):
 
 
 class EvaluatorExecutor(base_executor.BaseExecutor):
-    """Runs `analyse` and `gate.decide`, and writes the blessing as TFX's own evaluator does."""
+    """Runs `analyse`, and writes the blessing as TFX's own evaluator does."""
 
     def Do(self, input_dict, output_dict, exec_properties: dict[str, Any]) -> None:
         """See the base class."""
-        from components.evaluation import analyse, gate
+        from components.evaluation import analyse
 
         options = EvaluationOptions.model_validate_json(exec_properties["options"])
+        data = json.loads(exec_properties["data"])
         model = artifact_utils.get_single_instance(input_dict["model"])
         baseline = artifact_utils.get_single_instance(input_dict["baseline_model"]) if input_dict.get("baseline_model") else None
         examples = artifact_utils.get_single_instance(input_dict["examples"])
-        evaluation = pathlib.Path(artifact_utils.get_single_uri(output_dict["evaluation"]))
         train_summary = json.loads((pathlib.Path(examples.uri) / "summary.json").read_text())
-        metrics = analyse.analyse(
+        results = analyse.analyse(
             model_path=path_utils.serving_model_path(model.uri),
             baseline_path=path_utils.serving_model_path(baseline.uri) if baseline else None,
             example_pattern=artifact_utils.get_split_uri([examples], "test") + "/*",
-            label=exec_properties["label"],
-            segments=[tuple(segment) for segment in json.loads(exec_properties["segments"])],
+            columns=analyse.Columns(data["label"], data["group"], options.weight),
+            segments=_segments(data, options, artifact_utils.get_split_uri(input_dict["statistics"], "train")),
             train_label_counts=train_summary["labels"]["train"],
             options=options,
-            output_dir=str(evaluation),
+            output_dir=artifact_utils.get_single_uri(output_dict["evaluation"]),
         )
-        verdict = gate.decide(options, metrics)
-        (evaluation / "verdict.json").write_text(json.dumps(verdict, indent=1), encoding="utf-8")
-        _bless(artifact_utils.get_single_instance(output_dict["blessing"]), verdict["blessed"], model, baseline)
+        _bless(artifact_utils.get_single_instance(output_dict["blessing"]), results.verdict["blessed"], model, baseline)
+
+
+def _segments(data: Mapping[str, Any], options: EvaluationOptions, statistics_folder: str):
+    from tensorflow_metadata.proto.v0 import statistics_pb2
+
+    from components.evaluation import segments
+
+    content = (pathlib.Path(statistics_folder) / _STATISTICS_FILE).read_bytes()
+    statistics = statistics_pb2.DatasetFeatureStatisticsList.FromString(content)
+    columns = {column for segment in data["segments"] for column in segment}
+    return segments.plan(data["segments"], data["text"], segments.training_quantiles(statistics, columns), options.length_slices)
 
 
 def _bless(blessing, blessed: bool, model, baseline) -> None:
@@ -91,7 +102,7 @@ class Evaluator(base_component.BaseComponent):
     def __init__(
         self,
         examples: types.BaseChannel,
-        schema: types.BaseChannel,
+        statistics: types.BaseChannel,
         model: types.BaseChannel,
         baseline_model: types.BaseChannel,
         data: DataOptions,
@@ -101,12 +112,12 @@ class Evaluator(base_component.BaseComponent):
         super().__init__(
             EvaluatorSpec(
                 examples=examples,
-                schema=schema,
+                statistics=statistics,
                 model=model,
                 baseline_model=baseline_model,
                 options=options.model_dump_json(),
-                label=data.label,
-                segments=json.dumps(data.segments),
+                # Only what is read here, so that moving a file does not undo the cache.
+                data=data.model_dump_json(include={"label", "text", "segments", "group"}),
                 code=code,
                 evaluation=types.Channel(type=standard_artifacts.ModelEvaluation),
                 blessing=types.Channel(type=standard_artifacts.ModelBlessing),

@@ -1,8 +1,9 @@
-import json
+import pathlib
 
 import pytest
 
 from components.errors import EnvironmentFailure, UsageError
+from components.evaluation import segments
 from components.evaluation.options import EvaluationOptions
 
 pytestmark = pytest.mark.tensorflow
@@ -11,81 +12,49 @@ tf = pytest.importorskip("tensorflow")
 tfma = pytest.importorskip("tensorflow_model_analysis")
 module = pytest.importorskip("components.evaluation.analyse")
 
+from tests.components.evaluation import small_models  # noqa: E402
+
 CLASSES = ["cancel", "order", "pay"]
-# (text, label, language, hour): the models below predict the text's first word.
-ROWS = [
+SECRET = "confidential"
+# (text, label, language, hour); the models below predict the text's first word.
+KINDS = [
     ("pay now", "pay", "de", 1),
     ("order this", "pay", "de", 2),
     ("order that", "order", "fr", 1),
     ("cancel it", "cancel", "fr", None),
     ("pay it back", "refund", None, 2),
-] * 150
-
-
-class FirstWordModel(tf.Module):
-    """Gives 0.8 to the class that is the text's first word, and the same to all if it is none."""
-
-    def __init__(self, classes, text_type=tf.string):
-        super().__init__()
-        keys = tf.lookup.KeyValueTensorInitializer(tf.constant(classes), tf.range(len(classes)))
-        self.table = tf.lookup.StaticHashTable(keys, -1)
-        self.classes = tf.constant(classes)
-        self.text_type = text_type
-
-    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="inputs")])
-    def serving_examples(self, inputs):
-        spec = tf.io.FixedLenFeature([], self.text_type, default_value="" if self.text_type == tf.string else 0)
-        text = tf.io.parse_example(inputs, {"text": spec})["text"]
-        first = tf.strings.regex_replace(tf.strings.as_string(text) if text.dtype != tf.string else text, " .*", "")
-        count = self.classes.shape[0]
-        sure = tf.one_hot(self.table.lookup(first), count, on_value=0.8, off_value=0.2 / (count - 1))
-        scores = sure / tf.reduce_sum(sure, axis=1, keepdims=True)
-        return {"classes": tf.tile(self.classes[tf.newaxis], [tf.size(inputs), 1]), "scores": scores}
-
-
-def save(folder, *args):
-    model = FirstWordModel(*args)
-    tf.saved_model.save(model, str(folder), signatures={"serving_examples": model.serving_examples})
-    return str(folder)
-
-
-def bytes_feature(value):
-    return tf.train.Feature(bytes_list=tf.train.BytesList(value=[] if value is None else [value.encode()]))
-
-
-def write_examples(folder, rows):
-    folder.mkdir()
-    for shard in range(2):
-        with tf.io.TFRecordWriter(str(folder / f"data-{shard}.gz"), tf.io.TFRecordOptions("GZIP")) as writer:
-            for text, label, language, hour in rows[shard::2]:
-                feature = {"text": bytes_feature(text), "intent": bytes_feature(label), "language": bytes_feature(language)}
-                if hour is not None:
-                    feature["hour"] = tf.train.Feature(int64_list=tf.train.Int64List(value=[hour]))
-                writer.write(tf.train.Example(features=tf.train.Features(feature=feature)).SerializeToString())
-    return str(folder / "*")
+]
+ROWS = [
+    {"text": text, "intent": label, "language": language, "hour": hour, "price": 1.0 + place, "thread": f"t{number // 3}"}
+    for number in range(60)
+    for place, (text, label, language, hour) in enumerate(KINDS)
+]
+GATES = [{"metric": "accuracy", "min": 0.5}]
 
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory):
-    """Examples, a candidate and baselines."""
+    """A split, a candidate and baselines."""
     folder = tmp_path_factory.mktemp("world")
     return {
-        "examples": write_examples(folder / "test", ROWS),
-        "candidate": save(folder / "candidate", CLASSES),
-        "baseline": save(folder / "baseline", ["pay", "refund"]),
-        "reads_numbers": save(folder / "reads_numbers", CLASSES, tf.int64),
+        "examples": small_models.write_split(folder / "test", ROWS, files=2),
+        "candidate": small_models.FirstWord(CLASSES, threshold=0.5).save(folder / "candidate"),
+        "baseline": small_models.FirstWord(["pay", "refund"]).save(folder / "baseline"),
+        "reads_numbers": small_models.FirstWord(CLASSES, text_type=tf.int64).save(folder / "reads_numbers"),
     }
 
 
-def analyse(world, output_dir, **changes):
+def analyse(world, output_dir, options=None, columns=None, by=(("language",), ("language", "hour")), **changes):
     arguments = {
         "model_path": world["candidate"],
         "baseline_path": None,
         "example_pattern": world["examples"],
-        "label": "intent",
-        "segments": [("language",), ("language", "hour")],
+        "columns": module.Columns("intent", **(columns or {})),
+        "segments": segments.plan(by, [], {}, with_length=False),
         "train_label_counts": {"pay": 5, "order": 3, "cancel": 2},
-        "options": EvaluationOptions(gates=[{"metric": "accuracy", "min": 0.5}], top_k=2),
+        "options": EvaluationOptions.model_validate(
+            {"gates": GATES, "top_k": 2, "bootstrap": {"replicates": 0}, **(options or {})}
+        ),
         "output_dir": str(output_dir),
     }
     return module.analyse(**{**arguments, **changes})
@@ -101,76 +70,207 @@ def accuracies(model):
     return {tuple(row["slice"].values()): (row["n"], pytest.approx(row["metrics"]["accuracy"])) for row in model["slices"]}
 
 
-class TestReport:
-    def test_measures_every_slice_of_every_segment(self, with_baseline):
-        _, report = with_baseline
-        assert report["classes"] == CLASSES
-        assert accuracies(report["candidate"]) == {
-            (): (750, 3 / 5),
-            ("de",): (300, 1 / 2),
-            ("fr",): (300, 1),
-            ("de", "1"): (150, 1),
-            ("de", "2"): (150, 0),
-            ("fr", "1"): (150, 1),
+class TestResults:
+    def test_measure_every_slice_of_every_segment(self, with_baseline):
+        _, results = with_baseline
+        assert results.metrics["classes"] == CLASSES
+        assert accuracies(results.metrics["candidate"]) == {
+            (): (300, 3 / 5),
+            ("de",): (120, 1 / 2),
+            ("fr",): (120, 1),
+            ("(missing)",): (60, 0),
+            ("de", "1"): (60, 1),
+            ("de", "2"): (60, 0),
+            ("fr", "1"): (60, 1),
+            ("fr", "(missing)"): (60, 1),
+            ("(missing)", "2"): (60, 0),
         }
 
-    def test_maps_the_baseline_by_name(self, with_baseline):
-        _, report = with_baseline
-        assert report["baseline_problem"] is None
-        overall = report["baseline"]["slices"][0]["metrics"]
-        # "pay now" only: the baseline knows refund, but no text begins with it, and what it does not know it calls pay.
+    def test_map_the_baseline_by_name(self, with_baseline):
+        _, results = with_baseline
+        assert results.metrics["baseline_problem"] is None
+        assert results.metrics["labels"] == [*CLASSES, "refund"]
+        overall = results.metrics["baseline"]["slices"][0]["metrics"]
+        # The baseline knows refund, but no text begins with it, and what it does not know it calls pay.
         assert overall["accuracy"] == pytest.approx(2 / 5)
 
-    def test_is_also_in_metrics_json(self, with_baseline):
-        folder, report = with_baseline
-        assert json.loads((folder / "metrics.json").read_text()) == report
+    def test_hold_labels_training_has_not_seen_and_no_class_has(self, world, tmp_path):
+        results = analyse(world, tmp_path)
+        cells = {(actual, predicted): weight for actual, predicted, weight in results.confusion["candidate"][0]}
+        assert cells[3, 2] == 60
+
+    def test_hold_what_the_model_abstains_from(self, world, tmp_path):
+        unsure = [row | {"text": "who knows"} for row in ROWS[:100]] + ROWS[100:]
+        results = analyse(world, tmp_path / "out", example_pattern=small_models.write_split(tmp_path / "test", unsure))
+        assert results.metrics["abstain_threshold"] == 0.5
+        assert results.metrics["candidate"]["slices"][0]["metrics"]["coverage"] == pytest.approx(2 / 3)
+
+    def test_are_weighted_by_a_column(self, world, tmp_path):
+        results = analyse(world, tmp_path, options={"weight": "price"}, columns={"weight": "price"})
+        overall = results.metrics["candidate"]["slices"][0]
+        assert (overall["n"], overall["weight"]) == (300, 60 * 15)
+        assert overall["metrics"]["accuracy"] == pytest.approx((1 + 3 + 4) / 15)
+
+    def test_are_also_in_the_folder(self, with_baseline):
+        folder, results = with_baseline
+        assert module.tfma_evaluator.Results.read(str(folder)) == results
+
+    def test_are_what_tfma_finds(self, with_baseline):
+        folder, results = with_baseline
+        validation = tfma.load_validation_result(str(folder))
+        assert validation.validation_ok == results.verdict["blessed"] is True
+        result = tfma.load_eval_result(str(folder), model_name="baseline")
+        assert result.get_metrics_for_slice()["accuracy"]["doubleValue"] == pytest.approx(2 / 5)
+        assert pathlib.Path(result.model_location).name == "baseline"
+        assert pathlib.Path(result.data_location).name == "test"
 
 
-class TestTfmaResults:
-    @pytest.mark.parametrize("model", ["candidate", "baseline"])
-    def test_hold_the_same_numbers_for_both_models(self, with_baseline, model):
-        folder, report = with_baseline
-        result = tfma.load_eval_result(str(folder), model_name=model)
-        loaded = {
-            tuple(value for _, value in key): {name: next(iter(value.values())) for name, value in metrics[""][""].items()}
-            for key, metrics in result.slicing_metrics
+class TestData:
+    def test_a_segment_no_row_has(self, world, tmp_path):
+        results = analyse(world, tmp_path, by=[("channel",)])
+        assert accuracies(results.metrics["candidate"]) == {(): (300, 3 / 5), ("(missing)",): (300, 3 / 5)}
+
+    def test_lengths_and_buckets(self, world, tmp_path):
+        planned = segments.plan([("price",)], ["text"], {"price": [1, 2, 3, 4, 5]}, with_length=True)
+        results = analyse(world, tmp_path, segments=planned)
+        assert {tuple(row["slice"].items())[0] for row in results.metrics["candidate"]["slices"] if row["slice"]} == {
+            ("price", "below 2"),
+            ("price", "2 to 3"),
+            ("price", "3 to 4"),
+            ("price", "4 or more"),
+            ("length(text)", "0 to 10"),
+            ("length(text)", "11 to 20"),
         }
-        assert len(loaded) == len(report[model]["slices"]) == 6
-        for row in report[model]["slices"]:
-            expected = {"example_count": row["n"], **row["metrics"]}
-            assert loaded[tuple(row["slice"].values())] == pytest.approx(expected)
 
-    def test_of_a_lone_model_need_no_name(self, world, tmp_path):
-        report = analyse(world, tmp_path)
-        assert report["baseline"] is None
-        metrics = dict(tfma.load_eval_result(str(tmp_path)).slicing_metrics)[()][""][""]
-        assert metrics["accuracy"]["doubleValue"] == pytest.approx(3 / 5)
-        assert metrics["example_count"]["doubleValue"] == 750
+    def test_one_row(self, world, tmp_path):
+        pattern = small_models.write_split(tmp_path / "test", ROWS[:1])
+        results = analyse(world, tmp_path / "out", example_pattern=pattern, options={"bootstrap": {"replicates": 20}})
+        overall = results.metrics["candidate"]["slices"][0]
+        assert (overall["n"], overall["metrics"]["accuracy"]) == (1, 1.0)
+        assert results.verdict["blessed"]
 
-    def test_config_names_the_slices_and_the_baseline(self, with_baseline):
-        folder, _ = with_baseline
-        config = tfma.load_eval_result(str(folder), model_name="candidate").config
-        assert [(spec.name, spec.is_baseline) for spec in config.model_specs] == [("candidate", False), ("baseline", True)]
-        assert [list(spec.feature_keys) for spec in config.slicing_specs] == [[], ["language"], ["language", "hour"]]
+    def test_scores_that_are_not_numbers_are_wrong(self, tmp_path):
+        rows = [{"intent": "pay", "scores": [0.1, 0.2, 0.7]}, {"intent": "pay", "scores": [0.1, float("nan"), 0.9]}]
+        world = {
+            "examples": small_models.write_split(tmp_path / "test", rows),
+            "candidate": small_models.StoredScores(CLASSES, "scores").save(tmp_path / "model"),
+        }
+        results = analyse(world, tmp_path / "out", by=[])
+        overall = results.metrics["candidate"]["slices"][0]
+        assert (overall["unusable"], overall["metrics"]["accuracy"]) == (1, 0.5)
+        assert any("not numbers" in note for note in results.metrics["notes"])
+
+    def test_files_may_be_uncompressed_and_any_number(self, world, with_baseline, tmp_path):
+        pattern = small_models.write_split(tmp_path / "test", ROWS, files=7, compressed=False)
+        results = analyse(world, tmp_path / "out", example_pattern=pattern, baseline_path=world["baseline"])
+        assert_same_numbers(results, with_baseline[1])
+
+    def test_more_workers_change_nothing_and_nor_do_files_where_groups_are_drawn(self, world, tmp_path):
+        options = {"bootstrap": {"replicates": 20}}
+        pattern = small_models.write_split(tmp_path / "test", ROWS[::-1], files=3)
+        threads = [module.BEAM_ARGS[0], "--direct_running_mode=multi_threading", "--direct_num_workers=2"]
+        grouped = {"options": options, "columns": {"group": "thread"}}
+        one = analyse(world, tmp_path / "one", **grouped)
+        other = analyse(world, tmp_path / "other", example_pattern=pattern, beam_args=threads, **grouped)
+        assert one.metrics["bootstrap"]["unit"] == "thread"
+        assert_same_numbers(one, other)
+        intervals = [[row["intervals"] for row in results.metrics["candidate"]["slices"]] for results in (one, other)]
+        assert [found["accuracy"] for found in intervals[0]] == [pytest.approx(found["accuracy"]) for found in intervals[1]]
+        low, high = intervals[0][0]["accuracy"]
+        assert low < 0.6 < high or low == high
+
+
+def assert_same_numbers(one, other):
+    assert one.confusion == other.confusion
+    assert one.metrics["segments"] == other.metrics["segments"]
+    for row, same in zip(one.metrics["candidate"]["slices"], other.metrics["candidate"]["slices"], strict=True):
+        assert (row["slice"], row["n"]) == (same["slice"], same["n"])
+        assert row["metrics"] == pytest.approx(same["metrics"], nan_ok=True)
+    assert one.verdict["findings"] == other.verdict["findings"]
 
 
 class TestUnusableBaseline:
-    def test_is_left_out_with_the_reason_if_it_cannot_read_the_examples(self, world, tmp_path):
-        report = analyse(world, tmp_path, baseline_path=world["reads_numbers"])
-        assert report["baseline"] is None
-        assert "cannot read the test examples" in report["baseline_problem"]
-        assert "pay now" not in report["baseline_problem"]
+    @pytest.mark.parametrize(
+        ("baseline", "problem"), [("gone", "must be a SavedModel"), ("reads_numbers", "cannot read the test examples")]
+    )
+    def test_is_left_out_with_the_reason(self, world, tmp_path, baseline, problem):
+        results = analyse(world, tmp_path, baseline_path=world.get(baseline, str(tmp_path / baseline)))
+        assert results.metrics["baseline"] is None
+        assert problem in results.metrics["baseline_problem"]
+        assert "pay now" not in results.metrics["baseline_problem"]
+        assert "not compared with the last blessed model" in results.verdict["baseline"]["note"]
 
-    def test_is_left_out_with_the_reason_if_it_is_gone(self, world, tmp_path):
-        report = analyse(world, tmp_path / "out", baseline_path=str(tmp_path / "gone"))
-        assert "must be a SavedModel with the signature 'serving_examples'" in report["baseline_problem"]
+    def test_is_left_out_also_if_only_later_rows_show_it(self, world, tmp_path):
+        baseline = TextAsNumber(CLASSES).save(tmp_path / "baseline")
+        results = analyse(world, tmp_path / "out", baseline_path=baseline, example_pattern=turns_into_words(tmp_path), by=[])
+        assert results.metrics["candidate"]["slices"][0]["n"] == 1026
+        assert "cannot read the test examples" in results.metrics["baseline_problem"]
+        assert SECRET not in results.metrics["baseline_problem"]
+        # The first attempt leaves nothing behind.
+        assert sorted(path.name.partition("-")[0] for path in (tmp_path / "out").iterdir()) == [
+            "confusion.json",
+            "eval_config.json",
+            "metrics",
+            "metrics.json",
+            "plots",
+            "validations.tfrecord",
+            "verdict.json",
+        ]
+
+
+class TextAsNumber(small_models.Servable):
+    """Fails, and quotes the text, where it is not a number."""
+
+    def score(self, serialized):
+        text = tf.io.parse_example(serialized, {"text": tf.io.FixedLenFeature([], tf.string)})["text"]
+        return tf.strings.to_number(text)[:, tf.newaxis] * tf.constant([[0.2, 0.3, 0.5]])
+
+
+def turns_into_words(folder):
+    """Writes a split whose first batch has numbers as text, and words come later."""
+    rows = [{"intent": "pay", "text": "1"}] * 1024
+    return small_models.write_split(folder / "test", rows + [{"intent": "pay", "text": SECRET}] * 2)
 
 
 class TestErrors:
     def test_a_candidate_that_cannot_read_the_examples(self, world, tmp_path):
-        with pytest.raises(EnvironmentFailure, match="candidate model .* cannot read the test examples") as error:
+        with pytest.raises(EnvironmentFailure, match=r"candidate model .* cannot read the test examples .* trained with$"):
             analyse(world, tmp_path, model_path=world["reads_numbers"])
+
+    def test_a_candidate_that_cannot_read_later_rows(self, world, tmp_path, caplog):
+        candidate, pattern = TextAsNumber(CLASSES).save(tmp_path / "model"), turns_into_words(tmp_path)
+        with pytest.raises(
+            EnvironmentFailure, match=r"candidate model .* cannot read the test examples .* trained with$"
+        ) as error:
+            analyse(world, tmp_path / "out", model_path=candidate, example_pattern=pattern)
+        assert SECRET not in str(error.value)
+        assert SECRET not in caplog.text
+
+    @pytest.mark.parametrize(
+        ("row", "columns", "message"),
+        [
+            ({"intent": None}, {}, r"Every test row needs a label; 1 of 301 rows"),
+            ({"price": None}, {"weight": "price"}, r"The weight of every test row \(evaluation.weight\) must be a number"),
+            ({"price": -1.0}, {"weight": "price"}, r"must be a number from 0 .* received -1"),
+        ],
+    )
+    def test_a_row_without_label_or_weight(self, world, tmp_path, row, columns, message):
+        pattern = small_models.write_split(tmp_path / "test", [*ROWS, ROWS[0] | row])
+        with pytest.raises(UsageError, match=message) as error:
+            analyse(world, tmp_path / "out", example_pattern=pattern, columns=columns, options={"weight": columns.get("weight")})
         assert "while running" not in str(error.value)
+
+    def test_a_weight_that_is_text(self, world, tmp_path):
+        with pytest.raises(
+            UsageError, match="evaluation.weight must be a column of numbers; received text, which is text"
+        ) as error:
+            analyse(world, tmp_path, columns={"weight": "text"}, options={"weight": "text"})
+        assert "pay now" not in str(error.value)
+
+    def test_text_that_is_not_unicode(self, world, tmp_path):
+        pattern = small_models.write_split(tmp_path / "test", [ROWS[0] | {"language": b"\xff\xfe"}])
+        with pytest.raises(UsageError, match="Column language must be text in UTF-8"):
+            analyse(world, tmp_path / "out", example_pattern=pattern)
 
     def test_no_test_files(self, world, tmp_path):
         with pytest.raises(UsageError, match="test split has no files"):
@@ -178,4 +278,13 @@ class TestErrors:
 
     def test_no_test_rows(self, world, tmp_path):
         with pytest.raises(UsageError, match=r"test split has no rows.*add data$"):
-            analyse(world, tmp_path, example_pattern=write_examples(tmp_path / "empty", []))
+            analyse(world, tmp_path / "out", example_pattern=small_models.write_split(tmp_path / "empty", []))
+
+    def test_a_damaged_file(self, world, tmp_path):
+        pattern = small_models.write_split(tmp_path / "test", ROWS, compressed=False)
+        [file] = (tmp_path / "test").iterdir()
+        file.write_bytes(file.read_bytes()[:-10])
+        with pytest.raises(
+            EnvironmentFailure, match=r"must be TFRecord files .* reading .*data-0 ended in DataLossError after \d+ rows"
+        ):
+            analyse(world, tmp_path / "out", example_pattern=pattern)

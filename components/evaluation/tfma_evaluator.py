@@ -1,0 +1,145 @@
+"""TFMA's public extension point: an Evaluator that sums scored rows up instead of fanning them out.
+
+Stage in, PTransform out: extracts that hold `ScoredRows` become an Evaluation, from which TFMA's own writers store metrics, plots and
+validations as they would their own.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import pathlib
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import apache_beam as beam
+from tensorflow_model_analysis import constants
+from tensorflow_model_analysis.evaluators import evaluator as tfma_evaluators
+from tensorflow_model_analysis.extractors import extractor
+from tensorflow_model_analysis.proto import config_pb2
+from tensorflow_model_analysis.writers import writer as tfma_writers
+
+from components.evaluation import gate, report, tfma_records, tfma_rules
+from components.evaluation.accumulate import Accumulator, Plan, ScoredRows
+
+SCORED_ROWS = "scored_rows"
+"""The key of extracts under which an extractor leaves ScoredRows."""
+
+_RESULTS = "results"
+
+
+@dataclasses.dataclass(frozen=True)
+class Results:
+    """What an evaluation says: the content of metrics.json, confusion.json and verdict.json."""
+
+    metrics: dict[str, Any]
+    confusion: dict[str, Any]
+    verdict: dict[str, Any]
+
+    @classmethod
+    def read(cls, folder: str) -> Results:
+        """Reads what `write` wrote."""
+        names = [field.name for field in dataclasses.fields(cls)]
+        return cls(*(json.loads((pathlib.Path(folder) / f"{name}.json").read_text(encoding="utf-8")) for name in names))
+
+    def write(self, folder: str) -> None:
+        """Writes one JSON file per part."""
+        for name, content in dataclasses.asdict(self).items():
+            text = json.dumps(content, ensure_ascii=False, allow_nan=False, indent=None if name == "confusion" else 1)
+            (pathlib.Path(folder) / f"{name}.json").write_text(text, encoding="utf-8")
+
+
+def eval_config(subject: report.Subject, signature: str, label: str, weight: str | None) -> config_pb2.EvalConfig:
+    """Returns TFMA's description of the evaluation, which its writers store and its views read."""
+    return config_pb2.EvalConfig(
+        model_specs=[
+            config_pb2.ModelSpec(
+                name=name,
+                # Said here, because TFMA would load every model to find out.
+                model_type=constants.TF_GENERIC,
+                signature_name=signature,
+                label_key=label,
+                example_weight_key=weight or "",
+                is_baseline=model == report.BASELINE,
+            )
+            for model, name in tfma_records.model_names(subject.classes).items()
+        ],
+        slicing_specs=[
+            config_pb2.SlicingSpec(),
+            *(config_pb2.SlicingSpec(feature_keys=segment.names) for segment in subject.segments),
+        ],
+        metrics_specs=[tfma_rules.metrics_spec(subject)],
+    )
+
+
+def evaluator(subject: report.Subject) -> tfma_evaluators.Evaluator:
+    """Returns the evaluator, to be run after the extractor that leaves SCORED_ROWS."""
+    return tfma_evaluators.Evaluator("MeasureSlices", extractor.LAST_EXTRACTOR_STAGE_NAME, _MeasureSlices(subject))
+
+
+def writer(folder: str) -> tfma_writers.Writer:
+    """Returns the writer of Results."""
+    return tfma_writers.Writer("WriteResults", _WriteResults(folder))
+
+
+class _Accumulate(beam.CombineFn):
+    def __init__(self, plan: Plan):
+        self._plan = plan
+
+    def create_accumulator(self) -> Accumulator:
+        return Accumulator(self._plan)
+
+    def add_input(self, accumulator: Accumulator, element: ScoredRows) -> Accumulator:
+        accumulator.add(element)
+        return accumulator
+
+    def merge_accumulators(self, accumulators: Iterable[Accumulator]) -> Accumulator:
+        merged, *others = accumulators
+        for other in others:
+            merged.merge(other)
+        return merged
+
+    def extract_output(self, accumulator: Accumulator) -> Accumulator:
+        return accumulator
+
+
+@beam.ptransform_fn
+def _MeasureSlices(extracts: beam.PCollection, subject: report.Subject) -> tfma_evaluators.Evaluation:
+    results = (
+        extracts
+        | "TakeScoredRows" >> beam.Map(_scored_rows)
+        | "Accumulate" >> beam.CombineGlobally(_Accumulate(report.plan(subject)))
+        | "Measure" >> beam.Map(_measure, subject=subject)
+    )
+    return {
+        _RESULTS: results,
+        constants.METRICS_KEY: results | "Metrics" >> beam.FlatMap(_slice_metrics),
+        constants.PLOTS_KEY: results | "Plots" >> beam.FlatMap(_slice_plots),
+        constants.VALIDATIONS_KEY: results | "Validation" >> beam.Map(_validation, subject=subject),
+    }
+
+
+@beam.ptransform_fn
+def _WriteResults(evaluation: Mapping[str, beam.PCollection], folder: str) -> beam.PCollection:
+    return evaluation[_RESULTS] | "WriteJson" >> beam.Map(lambda results, path: results.write(path), path=folder)
+
+
+def _scored_rows(extracts: Mapping[str, Any]) -> ScoredRows:
+    return extracts[SCORED_ROWS]
+
+
+def _measure(accumulator: Accumulator, subject: report.Subject) -> Results:
+    metrics, confusion = report.report(accumulator, subject)
+    return Results(metrics, confusion, gate.decide(subject.options, metrics))
+
+
+def _slice_metrics(results: Results):
+    return tfma_records.slice_metrics(results.metrics, results.verdict)
+
+
+def _slice_plots(results: Results):
+    return tfma_records.slice_plots(results.metrics, results.confusion)
+
+
+def _validation(results: Results, subject: report.Subject):
+    return tfma_rules.validation(subject, results.metrics, results.verdict)
