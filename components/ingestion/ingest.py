@@ -60,8 +60,9 @@ def ingest(
     Returns:
       The summary: `rows` by split and `quarantined`; `quarantine_reasons` with their rows; `fingerprint`, the SHA-256 of the
       stored rows as a multiset (order, files and splits do not matter, column names and types do); `labels`, rows by split and
-      label; `segments`, stored rows by segment column and value; `ignored_columns`, those of the table that are not stored;
-      `empty_columns`, stored ones without a single value; `notes`, sentences; `seconds`; `bytes` on disk.
+      label; `segments`, stored rows by segment column and value, and `test_segments`, those of the test split; `ignored_columns`,
+      those of the table that are not stored; `empty_columns`, stored ones without a single value; `notes`, sentences; `seconds`;
+      `bytes` on disk.
 
     Raises:
       UsageError: The options, the schema and the table do not fit together, or the table cannot make a model: no rows, one class,
@@ -93,7 +94,8 @@ def ingest(
         "quarantine_reasons": dict(set_aside.reasons.most_common()),
         "fingerprint": tally.fingerprint(),
         "labels": {name: dict(sorted(labels.items())) for name, labels in zip(SPLITS, tally.labels, strict=True)},
-        "segments": {name: dict(values.most_common(_MOST_SEGMENT_VALUES)) for name, values in tally.segments.items()},
+        "segments": _most_common(tally.segments(*SPLITS)),
+        "test_segments": _most_common(tally.segments("test")),
         "ignored_columns": table.ignored(),
         "empty_columns": sorted(name for name, values in tally.values.items() if not values),
         "notes": list(plan.notes),
@@ -173,7 +175,6 @@ class _Tally:
     Attributes:
       rows: By split.
       labels: Rows by label, by split.
-      segments: Rows by value, by segment column.
       values: Values that are not missing, by column.
     """
 
@@ -183,20 +184,26 @@ class _Tally:
         self._hashes = [0, 0]
         self.rows = [0] * len(SPLITS)
         self.labels: list[collections.Counter[str]] = [collections.Counter() for _ in SPLITS]
-        self.segments = {name: collections.Counter() for segment in options.segments for name in segment}
+        names = dict.fromkeys(name for segment in options.segments for name in segment)
+        self._segments = [{name: collections.Counter[str]() for name in names} for _ in SPLITS]
         self.values = {name: 0 for name, _ in self._types}
 
     def count(self, split: int, rows: pa.RecordBatch, hashes: np.ndarray) -> None:
         """Adds rows of one split, with their hashes."""
         self.rows[split] += rows.num_rows
         _add_values(self.labels[split], rows.column(self._options.label))
-        for name, counter in self.segments.items():
+        for name, counter in self._segments[split].items():
             _add_values(counter, rows.column(name))
         for name, column in zip(rows.schema.names, rows.columns, strict=True):
             self.values[name] += len(column) - column.null_count
         # Sums do not depend on order; two of them make accidental equality as unlikely as 128 bits allow.
         for index, values in enumerate((hashes, row_hash.mix(~hashes))):
             self._hashes[index] = (self._hashes[index] + int(values.sum(dtype=np.uint64))) % 2**64
+
+    def segments(self, *of: str) -> dict[str, collections.Counter[str]]:
+        """Returns rows by value, by segment column, over some splits."""
+        counted = [self._segments[SPLITS.index(split)] for split in of]
+        return {name: sum((values[name] for values in counted), collections.Counter()) for name in counted[0]}
 
     def fingerprint(self) -> str:
         """Returns the SHA-256 of the stored rows as a multiset."""
@@ -234,6 +241,10 @@ class _Tally:
                 )
         if len(self.labels[0]) < 2:
             raise UsageError(f"All {self.rows[0]} train rows are of one class of {len(classes)}; split by hash or a finer column")
+
+
+def _most_common(segments: dict[str, collections.Counter[str]]) -> dict[str, dict[str, int]]:
+    return {name: dict(values.most_common(_MOST_SEGMENT_VALUES)) for name, values in segments.items()}
 
 
 def _require(raw: dict[str, str], there: Collection[str]) -> None:

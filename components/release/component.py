@@ -39,12 +39,11 @@ class PusherSpec(ComponentSpec):
 
 
 class PusherExecutor(base_executor.BaseExecutor):
-    """Runs `push` if the model is blessed; says so in the output if it is not."""
+    """Runs `release` if the model is blessed; says so in the output if it is not."""
 
     def Do(self, input_dict, output_dict, exec_properties: dict[str, Any]) -> None:
         """See the base class."""
-        from components.release import push, warmup
-        from components.validation import schema_file
+        from components.release import release
 
         pushed_model = artifact_utils.get_single_instance(output_dict["pushed_model"])
         folder = pathlib.Path(pushed_model.uri)
@@ -56,23 +55,19 @@ class PusherExecutor(base_executor.BaseExecutor):
             return
         options = ReleaseOptions.model_validate_json(exec_properties["options"])
         examples = artifact_utils.get_single_instance(input_dict["examples"])
-        evaluation = pathlib.Path(artifact_utils.get_single_uri(input_dict["evaluation"]))
-        overall = json.loads((evaluation / "metrics.json").read_text())["candidate"]["slices"][0]["metrics"]
-        pushed = push.push(
+        pushed = release.release(
             model_dir=path_utils.serving_model_path(artifact_utils.get_single_uri(input_dict["model"])),
+            evaluation_dir=artifact_utils.get_single_uri(input_dict["evaluation"]),
+            schema_dir=artifact_utils.get_single_uri(input_dict["schema"]),
+            examples_dir=examples.uri,
             base_dir=exec_properties["base_directory"],
-            manifest={
-                "pipeline": exec_properties["pipeline"],
-                "run": self._context.pipeline_run_id,
-                "config_sha256": exec_properties["config_sha256"],
-                "data_fingerprint": examples.get_string_custom_property("content_fingerprint"),
-                "metrics": overall,
-            },
-            warmup=warmup.requests_file(
-                schema_file.read_folder(artifact_utils.get_single_uri(input_dict["schema"])),
-                model_name=exec_properties["pipeline"],
-                count=options.warmup_requests,
+            origin=release.Origin(
+                pipeline=exec_properties["pipeline"],
+                run=self._context.pipeline_run_id,
+                config_sha256=exec_properties["config_sha256"],
+                data_fingerprint=examples.get_string_custom_property("content_fingerprint"),
             ),
+            options=options,
         )
         pushed_model.set_int_custom_property("pushed", 1)
         pushed_model.set_string_custom_property("pushed_destination", pushed.path)

@@ -19,7 +19,7 @@ import os
 import pathlib
 import shutil
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from components.errors import EnvironmentFailure, UsageError
@@ -50,6 +50,7 @@ def push(
     base_dir: str | os.PathLike[str],
     manifest: Mapping[str, Any],
     warmup: bytes = b"",
+    extra_files: Callable[[str], Mapping[str, bytes]] | None = None,
     lock_timeout: float = 600.0,
 ) -> Pushed:
     """Copies a SavedModel to a new version below a base folder.
@@ -62,6 +63,7 @@ def push(
       manifest: What is known about the model (run, pipeline, metrics, ...); `manifest.json` in the version adds `version`,
         `pushed_at` and the SHA-256 and size of each file.
       warmup: Content of the file of warm-up requests; none if empty.
+      extra_files: Makes further files of the version, content by name, once its number is known.
       lock_timeout: Seconds to wait for another push to the same base folder.
 
     Raises:
@@ -78,7 +80,8 @@ def push(
             version = _next_version(base)
             incoming = base / f"{_INCOMING}{version}"
             try:
-                _fill(incoming, source, manifest, warmup, version)
+                more = {**({WARMUP: warmup} if warmup else {}), **(extra_files(version) if extra_files else {})}
+                _fill(incoming, source, manifest, more, version)
                 os.rename(incoming, base / version)
             except BaseException:
                 shutil.rmtree(incoming, ignore_errors=True)
@@ -140,16 +143,18 @@ def _next_version(base: pathlib.Path) -> str:
     return str(max(int(time.time()), max(taken, default=0) + 1))
 
 
-def _fill(incoming: pathlib.Path, source: pathlib.Path, manifest: Mapping[str, Any], warmup: bytes, version: str) -> None:
+def _fill(
+    incoming: pathlib.Path, source: pathlib.Path, manifest: Mapping[str, Any], more: Mapping[str, bytes], version: str
+) -> None:
     """Writes a version's files, then its manifest, all the way to the disk."""
     files = {}
     for name in _files(source):
         with open(source / name, "rb") as file:
             files[name] = _write(incoming / name, iter(functools.partial(file.read, _CHUNK), b""))
-    if warmup:
-        files[WARMUP] = _write(incoming / WARMUP, [warmup])
-    content = {**manifest, "version": version, "pushed_at": int(time.time()), "files": files}
-    _write(incoming / MANIFEST, [json.dumps(content, ensure_ascii=False, indent=1).encode()])
+    for name, content in more.items():
+        files[name] = _write(incoming / name, [content])
+    described = {**manifest, "version": version, "pushed_at": int(time.time()), "files": files}
+    _write(incoming / MANIFEST, [json.dumps(described, ensure_ascii=False, indent=1).encode()])
     for folder, _, _ in os.walk(incoming):
         _sync(folder)
 

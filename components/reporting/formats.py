@@ -7,21 +7,34 @@ from collections.abc import Callable
 from typing import Any
 
 NOTHING = "–"
+EMPTY = "(empty)"  # what a name without characters is called
+METRIC_DIGITS = 3
+AMOUNT_DIGITS = 1
 _MINUS = "−"
 _BYTES_PER_UNIT = 1024
 
 
-def fraction(value: Any) -> str:
+def fraction(value: Any, digits: int = METRIC_DIGITS) -> str:
     """Writes a metric with three decimals, as pipeline files write limits: `0.873`."""
-    return f"{value:.3f}".replace("-", _MINUS) if is_number(value) else NOTHING
+    return f"{value:,.{digits}f}".replace("-", _MINUS) if is_number(value) else NOTHING
 
 
-def change(value: Any) -> str:
+def change(value: Any, digits: int = METRIC_DIGITS) -> str:
     """Writes a difference of metrics with its sign: `+0.012`. A difference that rounds to nothing has no sign."""
     if not is_number(value):
         return NOTHING
-    text = f"{value:+.3f}"
-    return "0.000" if float(text) == 0 else text.replace("-", _MINUS)
+    text = f"{value:+,.{digits}f}"
+    return text[1:] if not any(digit in text for digit in "123456789") else text.replace("-", _MINUS)
+
+
+def interval(bounds: Any, digits: int = METRIC_DIGITS) -> str:
+    """Writes an interval of a metric: `0.861 to 0.903`; nothing where there is none."""
+    return f"{fraction(bounds[0], digits)} to {fraction(bounds[1], digits)}" if is_interval(bounds) else ""
+
+
+def change_interval(bounds: Any, digits: int = METRIC_DIGITS) -> str:
+    """Writes an interval of a difference: `−0.004 to +0.012`; nothing where there is none."""
+    return f"{change(bounds[0], digits)} to {change(bounds[1], digits)}" if is_interval(bounds) else ""
 
 
 def percent(value: Any) -> str:
@@ -97,10 +110,17 @@ def is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
+def is_interval(bounds: Any) -> bool:
+    """Says whether a value is a pair of numbers, as metrics.json writes an interval."""
+    return isinstance(bounds, list | tuple) and len(bounds) == 2 and all(map(is_number, bounds))
+
+
 # The filters of the template, by the name they have there.
 FILTERS: dict[str, Callable[..., str]] = {
     "fraction": fraction,
     "change": change,
+    "interval": interval,
+    "change_interval": change_interval,
     "percent": percent,
     "css_percent": css_percent,
     "count": count,

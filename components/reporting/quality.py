@@ -3,44 +3,57 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from components.reporting.formats import is_number
+from components.reporting import metric_names
+from components.reporting.axis import Axis, share_axis
+from components.reporting.formats import EMPTY, is_interval, is_number
 
-# Below this a slice's accuracy is mostly chance: at 100 rows its 95% interval is still up to 20 points wide.
-SMALL_SLICE = 100
 SLICES_PER_SEGMENT = 50
+SMALL_SLICES_PER_SEGMENT = 30
 SEGMENTS = 8
 CLASSES = 250
 
-_LABELS = {
-    "accuracy": "Accuracy",
-    "balanced_accuracy": "Balanced accuracy",
-    "macro_f1": "Macro F1",
-    "weighted_f1": "Weighted F1",
-    "top_k_accuracy": "Top-k accuracy",
-    "log_loss": "Log loss",
-    "auc": "AUC",
-}
-_LOWER_IS_BETTER = ("log_loss",)
-_Z_95 = 1.96
-
+Interval = Sequence[float]
 _Metrics = Mapping[str, Any]
+_SliceKey = tuple[tuple[str, str], ...]
 
 
 @dataclasses.dataclass(frozen=True)
 class MetricRow:
-    """One metric on all test rows. `gain` is the change against the baseline, positive where the candidate is better."""
+    """One metric on all test rows.
+
+    Attributes:
+      label: Its name.
+      lower_is_better: Whether a smaller value is the better one.
+      candidate, interval: The model's value and its interval, None where not computed.
+      baseline, majority: What the baseline and the majority class have.
+      change, change_interval: Candidate minus baseline on the same rows, and its paired interval.
+      tone: `better` or `worse` if the whole interval of the change is on that side, `unclear` if it holds 0, empty without one.
+      on_axis: Whether the value has a place on the axis of shares: those that are better when larger.
+      digits: How many decimals it is written with.
+    """
 
     label: str
     lower_is_better: bool
     candidate: Any
+    interval: Interval | None
     baseline: Any
     majority: Any
     change: float | None
-    gain: float | None
+    change_interval: Interval | None
+    tone: str
+    on_axis: bool
+    digits: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Overall:
+    """Every metric on all test rows, with the axis of those that are shares."""
+
+    rows: tuple[MetricRow, ...]
+    axis: Axis
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,33 +64,45 @@ class SliceRow:
       name: The slice's value or values.
       n: Test rows.
       small: Whether it has too few rows to judge.
-      accuracy, low, high: The candidate's accuracy and its 95% interval.
+      accuracy, interval: The candidate's accuracy and its interval.
       majority: Accuracy of always predicting the most frequent training class.
-      change: Accuracy minus the baseline's; None without a baseline.
-      macro_f1, auc: The candidate's, where there are such.
+      change, change_interval, tone: Against the baseline on the same rows (see MetricRow).
+      macro_f1: The candidate's.
+      link: Address of the slice's own page, empty without one.
     """
 
     name: str
     n: int
     small: bool
     accuracy: Any
-    low: float
-    high: float
+    interval: Interval | None
     majority: Any
     change: float | None
+    change_interval: Interval | None
+    tone: str
     macro_f1: Any
-    auc: Any
+    link: str
 
 
 @dataclasses.dataclass(frozen=True)
 class Segment:
-    """The slices of one segment, worst first and those with too few rows last; `left_out` are not shown."""
+    """The slices of one segment, worst first.
+
+    Attributes:
+      name: Its columns.
+      declared: Whether the pipeline file names it; the others are automatic.
+      rows, left_out: The slices shown, and how many are not.
+      small, small_left_out: The same of those with too few rows to judge.
+      axis: The common axis of their accuracies.
+    """
 
     name: str
+    declared: bool
     rows: tuple[SliceRow, ...]
     left_out: int
-    has_baseline: bool
-    has_auc: bool
+    small: tuple[SliceRow, ...]
+    small_left_out: int
+    axis: Axis
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,102 +113,150 @@ class ClassTable:
     left_out: int
 
 
-def overall(metrics: Mapping[str, Any]) -> list[MetricRow]:
+def overall(metrics: Mapping[str, Any]) -> Overall:
     """Returns every metric on all test rows."""
-    candidate, baseline, majority = (_overall(metrics.get(model)) for model in ("candidate", "baseline", "majority"))
-    rows = []
-    for name, value in candidate.items():
-        lower = name in _LOWER_IS_BETTER
-        change = _difference(value, baseline.get(name))
-        rows.append(
-            MetricRow(
-                label=_LABELS.get(name, name).replace("-k ", f"-{metrics.get('top_k', 'k')} "),
-                lower_is_better=lower,
-                candidate=value,
-                baseline=baseline.get(name),
-                majority=majority.get(name),
-                change=change,
-                gain=-change if lower and change is not None else change,
-            )
-        )
-    return rows
+    measured = overall_slice(metrics)
+    majority = _by_key((metrics.get("majority") or {}).get("slices", ())).get((), {}).get("metrics", {})
+    compared = _comparison(metrics).get((), {})
+    rows = [
+        _metric_row(name, value, measured, majority, compared, metrics.get("top_k"))
+        for name, value in measured["metrics"].items()
+    ]
+    values = [value for row in rows if row.on_axis for value in (row.candidate, row.baseline, *(row.interval or ()))]
+    return Overall(tuple(rows), share_axis(values))
 
 
-def measured_rows(metrics: Mapping[str, Any]) -> int:
-    """Returns how many rows the model was measured on."""
-    return next((row["n"] for row in metrics["candidate"]["slices"] if not row["slice"]), 0)
+def overall_slice(metrics: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Returns the candidate's entry for all test rows."""
+    return next(row for row in metrics["candidate"]["slices"] if not row["slice"])
 
 
-def segments(metrics: Mapping[str, Any]) -> tuple[list[Segment], int]:
-    """Returns the segments with their slices, and how many segments are left out."""
-    baseline, majority = _by_slice(metrics.get("baseline")), _by_slice(metrics.get("majority"))
+def segments(metrics: Mapping[str, Any], links: Mapping[_SliceKey, str] | None = None) -> tuple[list[Segment], int]:
+    """Returns the segments with their slices, and how many segments are left out.
+
+    Args:
+      metrics: The content of metrics.json.
+      links: Addresses of the slices' own pages, by `slice_key`.
+    """
+    majority, compared = _by_key((metrics.get("majority") or {}).get("slices", ())), _comparison(metrics)
     grouped: dict[tuple[str, ...], list[SliceRow]] = {}
     for row in metrics["candidate"]["slices"]:
         if row["slice"]:
-            key = _key(row["slice"])
-            grouped.setdefault(tuple(row["slice"]), []).append(_slice_row(row, baseline.get(key, {}), majority.get(key, {})))
-    built = [
-        Segment(
-            name=" × ".join(columns),
-            rows=tuple(sorted(rows, key=_worst_first)[:SLICES_PER_SEGMENT]),
-            left_out=max(0, len(rows) - SLICES_PER_SEGMENT),
-            has_baseline=bool(metrics.get("baseline")),
-            has_auc=any(is_number(row.auc) for row in rows),
-        )
-        for columns, rows in grouped.items()
-    ]
-    return built[:SEGMENTS], max(0, len(built) - SEGMENTS)
+            key = slice_key(row["slice"])
+            built = _slice_row(row, majority.get(key, {}), compared.get(key, {}), metrics["min_rows"], (links or {}).get(key, ""))
+            grouped.setdefault(tuple(row["slice"]), []).append(built)
+    declared = {tuple(segment["columns"]): segment["declared"] for segment in metrics.get("segments", ())}
+    chosen = list(grouped.items())[:SEGMENTS]
+    return [_segment(columns, declared.get(columns, True), rows) for columns, rows in chosen], len(grouped) - len(chosen)
 
 
-def classes(per_class: Iterable[Mapping[str, Any]]) -> ClassTable:
-    """Returns the per-class table of metrics.json, worst F1 first."""
-    rows = sorted(per_class, key=lambda row: (row["n"] == 0, row["f1"] if is_number(row["f1"]) else -1.0, -row["n"]))
+def worst_groups(segments: Iterable[Segment]) -> list[tuple[str, SliceRow]]:
+    """Returns the slice with the lowest accuracy of each declared segment that has one large enough, by the segment's name."""
+    found = [(segment.name, segment.rows[0]) for segment in segments if segment.declared and len(segment.rows) > 1]
+    return [(name, row) for name, row in found if is_number(row.accuracy)]
+
+
+def classes(candidate: Iterable[Mapping[str, Any]], baseline: Iterable[Mapping[str, Any]] = ()) -> ClassTable:
+    """Returns the per-class table, worst F1 first; `change` is F1 minus the baseline's, None where either has none."""
+    before = {row["class"]: row["f1"] for row in baseline}
+    rows = []
+    for row in candidate:
+        f1, earlier = row["f1"], before.get(row["class"])
+        change = f1 - earlier if is_number(f1) and is_number(earlier) else None
+        rows.append({**row, "class": row["class"] or EMPTY, "change": change})
+    rows.sort(key=lambda row: (row["n"] == 0, row["f1"] if is_number(row["f1"]) else -1.0, -row["n"]))
     return ClassTable(tuple(rows[:CLASSES]), max(0, len(rows) - CLASSES))
 
 
-def wilson_interval(share: float, n: int) -> tuple[float, float]:
-    """Returns the 95% Wilson score interval of a share seen in n independent rows."""
-    if not n or not is_number(share):
-        return 0.0, 1.0
-    squared = _Z_95**2 / n
-    centre = (share + squared / 2) / (1 + squared)
-    half = _Z_95 * math.sqrt(share * (1 - share) / n + squared / (4 * n)) / (1 + squared)
-    return max(0.0, centre - half), min(1.0, centre + half)
-
-
-def _slice_row(row: Mapping[str, Any], baseline: _Metrics, majority: _Metrics) -> SliceRow:
-    metrics, n = row["metrics"], row["n"]
-    low, high = wilson_interval(metrics.get("accuracy"), n)
-    return SliceRow(
-        name=" × ".join(str(value) for value in row["slice"].values()),
-        n=n,
-        small=n < SMALL_SLICE,
-        accuracy=metrics.get("accuracy"),
-        low=low,
-        high=high,
-        majority=majority.get("accuracy"),
-        change=_difference(metrics.get("accuracy"), baseline.get("accuracy")),
-        macro_f1=metrics.get("macro_f1"),
-        auc=metrics.get("auc"),
-    )
-
-
-def _worst_first(row: SliceRow) -> tuple[bool, float, str]:
-    return row.small, row.accuracy if is_number(row.accuracy) else -1.0, row.name
-
-
-def _overall(model: Mapping[str, Any] | None) -> _Metrics:
-    return _by_slice(model).get((), {})
-
-
-def _by_slice(model: Mapping[str, Any] | None) -> dict[tuple[tuple[str, str], ...], _Metrics]:
-    slices: Sequence[Mapping[str, Any]] = model["slices"] if model else ()
-    return {_key(row["slice"]): row["metrics"] for row in slices}
-
-
-def _key(slice_: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
+def slice_key(slice_: Mapping[str, str]) -> _SliceKey:
+    """Returns what identifies a slice, whatever the order of its columns."""
     return tuple(sorted(slice_.items()))
 
 
-def _difference(value: Any, other: Any) -> float | None:
-    return value - other if is_number(value) and is_number(other) else None
+def slice_name(slice_: Mapping[str, str]) -> str:
+    """Returns a slice's values as a reader sees them."""
+    return " × ".join(value or EMPTY for value in slice_.values())
+
+
+def _metric_row(
+    name: str, value: Any, measured: Mapping[str, Any], majority: _Metrics, compared: Mapping[str, Any], top_k: int | None
+) -> MetricRow:
+    change, interval = _change(compared, name)
+    lower = metric_names.lower_is_better(name)
+    return MetricRow(
+        label=metric_names.title(name, top_k),
+        lower_is_better=lower,
+        candidate=value,
+        interval=_interval(measured, name),
+        baseline=compared.get("baseline", {}).get(name),
+        majority=majority.get(name),
+        change=change,
+        change_interval=interval,
+        tone="" if metric_names.is_neutral(name) else _tone(interval, lower),
+        # Errors near 0 would stretch the axis until differences between the others cannot be seen.
+        on_axis=metric_names.is_share(name) and is_number(value) and not lower,
+        digits=metric_names.digits(name),
+    )
+
+
+def _slice_row(
+    row: Mapping[str, Any], majority: Mapping[str, Any], compared: Mapping[str, Any], min_rows: int, link: str
+) -> SliceRow:
+    change, interval = _change(compared, "accuracy")
+    return SliceRow(
+        name=slice_name(row["slice"]),
+        n=row["n"],
+        small=row["n"] < min_rows,
+        accuracy=row["metrics"].get("accuracy"),
+        interval=_interval(row, "accuracy"),
+        majority=majority.get("metrics", {}).get("accuracy"),
+        change=change,
+        change_interval=interval,
+        tone=_tone(interval, lower_is_better=False),
+        macro_f1=row["metrics"].get("macro_f1"),
+        link=link,
+    )
+
+
+def _segment(columns: Sequence[str], declared: bool, rows: Sequence[SliceRow]) -> Segment:
+    judged = sorted((row for row in rows if not row.small), key=_worst_first)
+    small = sorted((row for row in rows if row.small), key=lambda row: (-row.n, row.name))
+    shown = judged[:SLICES_PER_SEGMENT]
+    return Segment(
+        name=" × ".join(columns),
+        declared=declared,
+        rows=tuple(shown),
+        left_out=len(judged) - len(shown),
+        small=tuple(small[:SMALL_SLICES_PER_SEGMENT]),
+        small_left_out=max(0, len(small) - SMALL_SLICES_PER_SEGMENT),
+        axis=share_axis(value for row in (shown or small) for value in (row.accuracy, *(row.interval or ()))),
+    )
+
+
+def _worst_first(row: SliceRow) -> tuple[float, str]:
+    return row.accuracy if is_number(row.accuracy) else -1.0, row.name
+
+
+def _change(compared: Mapping[str, Any], metric: str) -> tuple[float | None, Interval | None]:
+    change = compared.get("metrics", {}).get(metric)
+    return (change, _interval(compared, metric)) if is_number(change) else (None, None)
+
+
+def _tone(interval: Interval | None, lower_is_better: bool) -> str:
+    if interval is None:
+        return ""
+    low, high = sorted(-bound if lower_is_better else bound for bound in interval)
+    return "better" if low > 0 else "worse" if high < 0 else "unclear"
+
+
+def _interval(row: Mapping[str, Any], metric: str) -> Interval | None:
+    bounds = (row.get("intervals") or {}).get(metric)
+    return bounds if is_interval(bounds) else None
+
+
+def _comparison(metrics: Mapping[str, Any]) -> dict[_SliceKey, Mapping[str, Any]]:
+    return _by_key((metrics.get("comparison") or {}).get("slices", ()))
+
+
+def _by_key(slices: Iterable[Mapping[str, Any]]) -> dict[_SliceKey, Mapping[str, Any]]:
+    return {slice_key(row["slice"]): row for row in slices}

@@ -1,20 +1,24 @@
-"""The report of a run: one HTML file that needs nothing else, not even a script, and holds aggregates only."""
+"""The report of a run: one HTML file that needs nothing else and holds aggregates only.
+
+Everything can be read without its script, which only makes the confusion matrix interactive.
+"""
 
 from __future__ import annotations
 
 import dataclasses
-import pathlib
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import jinja2
 import yaml
 
-from components.reporting import confusion, data_profile, formats, quality, timeline, verdict
+from components.reporting import confusion, curves, data_profile, fairness, formats, page, quality, slice_pages, timeline, verdict
 
 CONFIG_LENGTH = 60_000
 LINEAGE_URIS = 20
+NOTES, NOTE_LENGTH = 40, 400
+WORST_GROUPS = 2
+COMPARED_LABELS = 10
 _RECORD_DEFAULTS = dict.fromkeys(("pipeline", "run_id", "seconds", "peak_mib", "pushed", "log", "config_sha256"))
 # Pipeline files take secrets as env:NAME only. Should one hold an address with a password, a file people pass around hides it.
 _PASSWORD_IN_URL = re.compile(r"(?<=://)([^\s/@:]*):[^\s/@]+(?=@)")
@@ -27,6 +31,7 @@ class ReportData:
     Attributes:
       record: The run record (`run.json`), with `error` and the nodes' `error` where something failed.
       metrics: The evaluator's metrics.json.
+      confusion: The evaluator's confusion.json.
       verdict: The evaluator's verdict.json.
       statistics: Statistics by split (see `statistics.summarize`).
       ingestion: Ingestion's summary.json.
@@ -38,6 +43,7 @@ class ReportData:
 
     record: Mapping[str, Any] | None = None
     metrics: Mapping[str, Any] | None = None
+    confusion: Mapping[str, Any] | None = None
     verdict: Mapping[str, Any] | None = None
     statistics: Mapping[str, Any] | None = None
     ingestion: Mapping[str, Any] | None = None
@@ -52,14 +58,15 @@ def render(report: ReportData) -> str:
 
     Long lists are cut after their worst or largest entries, and the page says what it leaves out. All values are escaped.
     """
-    return _ENVIRONMENT.get_template("report.html.j2").render(
+    return page.render(
+        "report.html.j2",
         record=_RECORD_DEFAULTS | dict(report.record or {}),
         headline=verdict.headline(report.record, report.verdict, report.findings or (), _missing_parts(report)),
         bars=timeline.bars(list((report.record or {}).get("nodes", ()))),
         decisions=verdict.decisions((report.verdict or {}).get("findings", ())),
         data_findings=verdict.decisions(report.findings or ()),
         data=_data(report),
-        quality=_quality(report.metrics),
+        quality=_quality(report),
         lineage=_lineage(report.lineage or ()),
         config=_config_text(report.config),
         versions=report.versions or {},
@@ -85,25 +92,71 @@ def _data(report: ReportData) -> dict[str, Any]:
     }
 
 
-def _quality(metrics: Mapping[str, Any] | None) -> dict[str, Any] | None:
+def _quality(report: ReportData) -> dict[str, Any] | None:
+    metrics, cells = report.metrics, report.confusion
     if not metrics:
         return None
-    segments, segments_left_out = quality.segments(metrics)
-    rows = quality.overall(metrics)
-    cells = [tuple(cell) for cell in metrics["candidate"].get("confusion", ())]
+    planned = slice_pages.plan(metrics) if cells else slice_pages.NO_PAGES
+    segments, segments_left_out = quality.segments(metrics, planned.links())
+    overall = quality.overall(metrics)
+    compared, fairness_left_out = fairness.comparisons(metrics.get("fairness") or ())
+    whole = cells["candidate"][0] if cells else []
+    labels = metrics["labels"]
     return {
-        "n": quality.measured_rows(metrics),
+        "n": quality.overall_slice(metrics)["n"],
+        "min_rows": metrics["min_rows"],
+        "weight": metrics.get("weight"),
         "classes": len(metrics["classes"]),
         "majority_class": metrics.get("train_majority_class"),
-        "accuracy": next((row for row in rows if row.label == "Accuracy"), None),
-        "rows": rows,
+        "accuracy": next((row for row in overall.rows if row.label == "Accuracy"), None),
+        "rows": overall.rows,
+        "axis": overall.axis,
         "has_baseline": bool(metrics.get("baseline")),
+        "notes": _notes(metrics),
+        "intervals": _about_intervals(metrics.get("bootstrap")),
+        "compared": _about_comparison(metrics.get("comparison")),
         "segments": segments,
         "segments_left_out": segments_left_out,
-        "matrix": confusion.matrix(metrics["classes"], cells) if cells else None,
-        "pairs": confusion.top_pairs(metrics["classes"], cells),
-        "per_class": quality.classes(metrics.get("per_class", ())),
+        "worst": quality.worst_groups(segments)[:WORST_GROUPS],
+        "pages": planned.note() if planned.pages else "",
+        "fairness": compared,
+        "fairness_left_out": fairness_left_out,
+        "explorer": confusion.explorer(labels, confusion.slices(metrics, cells)) if cells else None,
+        "matrix": confusion.matrix(labels, whole) if whole else None,
+        "pairs": confusion.top_pairs(labels, whole),
+        "per_class": quality.classes(metrics["candidate"]["per_class"], (metrics.get("baseline") or {}).get("per_class", ())),
+        "plots": curves.plots(metrics),
     }
+
+
+def _notes(metrics: Mapping[str, Any]) -> list[str]:
+    problem = metrics.get("baseline_problem")
+    notes = [f"Not compared with the last blessed model: {problem}", *metrics["notes"]] if problem else list(metrics["notes"])
+    return [formats.shorten(f"{note[:1].upper()}{note[1:]}", NOTE_LENGTH) for note in notes[:NOTES]]
+
+
+def _about_intervals(bootstrap: Mapping[str, Any] | None) -> str:
+    if not bootstrap:
+        return "No intervals were computed (evaluation.bootstrap.replicates is 0)."
+    unit = bootstrap["unit"]
+    drawn = "rows" if unit == "row" else f"groups of rows with the same {unit}"
+    return (
+        f"Ranges are {bootstrap['confidence']:.0%} intervals from {formats.plural(bootstrap['replicates'], 'bootstrap replicate')} "
+        f"of the {drawn}; a change has its own, on the same {drawn}."
+    )
+
+
+def _about_comparison(comparison: Mapping[str, Any] | None) -> str:
+    if not comparison or comparison["labels"] != "common":
+        return ""
+    n = next((row["n"] for row in comparison["slices"] if not row["slice"]), 0)
+    names = [formats.shorten(str(name), 40) for name in comparison["left_out_labels"]]
+    listed = ", ".join(f"“{name}”" for name in names[:COMPARED_LABELS])
+    more = f" and {len(names) - COMPARED_LABELS} more" if len(names) > COMPARED_LABELS else ""
+    return (
+        f"The two models know different labels: the baseline and the change are of the {formats.plural(n, 'row')} whose label both "
+        f"know, without {listed}{more}."
+    )
 
 
 def _lineage(entries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -130,18 +183,3 @@ def _config_text(config: Mapping[str, Any] | None) -> str:
         return ""
     text = yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True, width=100)
     return formats.shorten(_PASSWORD_IN_URL.sub(r"\1:***", text), CONFIG_LENGTH)
-
-
-def _environment() -> jinja2.Environment:
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(pathlib.Path(__file__).parent),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(formats.FILTERS)
-    return environment
-
-
-_ENVIRONMENT = _environment()

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import pathlib
+from collections.abc import Collection, Mapping
 from typing import Any
 
+from tensorflow_metadata.proto.v0 import schema_pb2
 from tfx import types
 from tfx.dsl.components.base import base_beam_component, base_component, base_executor
 from tfx.types import artifact_utils, standard_artifacts, standard_component_specs
@@ -19,6 +21,9 @@ from components.evaluation.options import EvaluationOptions
 from components.executor_path import BeamExecutorPath, ExecutorPath
 from components.validation import gate, schema_file
 from components.validation.options import ValidationOptions
+
+# Ingestion's summary lists the most frequent values of a segment column, at most this many.
+_MOST_LISTED_VALUES = 200
 
 
 class DataVerdict(Artifact):
@@ -119,11 +124,12 @@ class DataGateExecutor(base_executor.BaseExecutor):
         examples = pathlib.Path(artifact_utils.get_single_uri(input_dict["examples"]))
         ingestion = json.loads((examples / "summary.json").read_text(encoding="utf-8"))
         evaluation = EvaluationOptions.model_validate_json(exec_properties["evaluation"])
-        evaluation_gate.check_applicable(evaluation, n_classes=len(ingestion["labels"]["train"]))
+        schema = schema_file.read_folder(artifact_utils.get_single_uri(input_dict["schema"]))
+        evaluation_gate.check_applicable(evaluation, ingestion["labels"]["train"], _segment_values(ingestion, schema))
         findings = gate.check(
             anomalies_folder=artifact_utils.get_single_uri(input_dict["anomalies"]),
             ingestion=ingestion,
-            schema=schema_file.read_folder(artifact_utils.get_single_uri(input_dict["schema"])),
+            schema=schema,
             options=ValidationOptions.model_validate_json(exec_properties["options"]),
         )
         errors = [finding for finding in findings if finding.severity == "error"]
@@ -132,6 +138,16 @@ class DataGateExecutor(base_executor.BaseExecutor):
         folder = pathlib.Path(artifact_utils.get_single_uri(output_dict["verdict"]))
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "findings.json").write_text(json.dumps([finding.to_json() for finding in findings], indent=1))
+
+
+def _segment_values(ingestion: Mapping[str, Any], schema: schema_pb2.Schema) -> dict[str, Collection[str]]:
+    """The values of segment columns in the test split; not of numbers, which are cut into buckets later, nor of lists cut short."""
+    numbers = {feature.name for feature in schema.feature if feature.type in (schema_pb2.INT, schema_pb2.FLOAT)}
+    return {
+        column: values
+        for column, values in ingestion["test_segments"].items()
+        if column not in numbers and len(values) < _MOST_LISTED_VALUES
+    }
 
 
 class DataGate(base_component.BaseComponent):

@@ -63,6 +63,9 @@ class TestSummary:
         features = SCHEMA | {"language": "BYTES", "fare": "FLOAT"}
         summary = run(path, features, segments=["language", ["language", "label"]])
         assert summary["segments"] == {"language": {"de": 100, "en": 100}, "label": {"ask": 133, "tell": 67}}
+        assert {name: sum(values.values()) for name, values in summary["test_segments"].items()} == dict.fromkeys(
+            ("language", "label"), summary["rows"]["test"]
+        )
         assert summary["empty_columns"] == ["fare"]
 
 

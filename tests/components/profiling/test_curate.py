@@ -147,12 +147,10 @@ class TestGates:
         ]
         assert values["model"]["class_weights"] == weights
 
-    def test_warn_of_slices_where_there_are_segments(self):
+    def test_let_no_slice_get_worse_where_there_are_segments(self):
         _, values = _curate(TABLE)
 
-        assert values["evaluation"]["gates"][2] == {
-            "metric": "accuracy", "max_drop": 0.05, "slices": "each", "severity": "warning",
-        }  # fmt: skip
+        assert values["evaluation"]["gates"][2] == {"metric": "accuracy", "max_drop": 0.05, "slices": "each"}
 
     def test_ask_little_of_a_table_that_tells_little(self):
         columns = {"queue": TABLE["queue"], "fare": [RANDOM.random() for _ in range(ROWS)]}

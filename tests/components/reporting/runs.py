@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import random
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from components.reporting.report import ReportData
+from tests.components.reporting import measured
 
 LANGUAGES = ("bg", "cs", "de", "de-CH", "en", "es", "fr", "hu", "it", "nl", "pl", "pt-BR", "ru", "zh-CN")
 _INTENTS = [
@@ -24,18 +26,46 @@ _NODES = {
     "LatestBlessedModel": 0.1, "Trainer": 64.7, "Evaluator": 13.9, "Pusher": 0.7,
 }  # fmt: skip
 _RULES = (("accuracy", 0.76), ("macro_f1", 0.6))
+# Names that are markup, script, template or layout if anything lets them be.
+HOSTILE = (
+    "</script><script>window.hacked = 1</script>",
+    '"><img src=x onerror="window.hacked = 2">',
+    "{{ 7 * 7 }}{% raw %}",
+    "<!-- </style> ]]> -->",
+    "a|b`c`\n# d\r\n* e",
+    "javascript:window.hacked=3//'",
+    "\u202ereversed\u2028line\u2029",
+    "very " * 60 + "long",
+    "",
+    "(unseen in training)",
+    "مرحبا 👋🏽 ไทย 中文",
+)
 
 
-def intents(n_classes: int = len(_INTENTS), slices: Sequence[str] = LANGUAGES) -> ReportData:
+def intents(n_classes: int = len(_INTENTS), slices: Sequence[str] = LANGUAGES, **changes: Any) -> ReportData:
     """A blessed run on text with a baseline."""
     names = _INTENTS if n_classes == len(_INTENTS) else [f"class {index}" for index in range(n_classes)]
     rng = random.Random(3)
-    metrics = _metrics(rng, names, 6012, 0.91, "language", slices, baseline=True)
+    # The last language but one is worse than the others, the last is rare.
+    skill = {value: rng.gauss(0.0, 0.02) for value in slices} | {slices[-2]: -0.11}
+    channels = {"app": 0.01, "voice": -0.03}
+    lengths = {"1-20": -0.04, "21-40": 0.01, "41-80": 0.02, "(missing)": 0.0}
+    options = {
+        "crosses": [("language", "channel")],
+        "automatic": ["length(text)"],
+        "abstain_threshold": 0.62,
+        "costs": True,
+        "shares": {slices[-1]: 0.08, "(missing)": 0.01},
+    } | changes
+    metrics, confusion = measured.measure(
+        names, 6012, 0.91, {"language": skill, "channel": channels, "length(text)": lengths}, **options
+    )
     return ReportData(
         record=_record(
             "intents", "succeeded", pushed={"model": "intents", "version": "1795000000", "path": "/srv/intents/1795000000"}
         ),
         metrics=metrics,
+        confusion=confusion,
         verdict=_verdict(metrics),
         statistics=_text_statistics(rng, slices),
         ingestion=_ingestion(rng, names, slices),
@@ -61,8 +91,13 @@ def intents(n_classes: int = len(_INTENTS), slices: Sequence[str] = LANGUAGES) -
 def taxi() -> ReportData:
     """A blessed first run on two classes without text."""
     rng = random.Random(5)
-    metrics = _metrics(
-        rng, ["false", "true"], 3000, 0.78, "company", ("Flash Cab", "Yellow Cab", "Checker"), baseline=False, auc=0.646
+    metrics, confusion = measured.measure(
+        ["false", "true"],
+        3000,
+        0.83,
+        {"company": {"Flash Cab": 0.0, "Yellow Cab": -0.04, "Checker": 0.03}},
+        baseline=False,
+        fairness=("accuracy", "demographic_parity", "equal_opportunity"),
     )
     numeric = {
         name: {"mean": mean, "std": mean / 2, "min": 0.0, "median": mean * 0.9, "max": mean * 9}
@@ -84,6 +119,7 @@ def taxi() -> ReportData:
     return ReportData(
         record=_record("taxi", "succeeded", pushed={"model": "taxi", "version": "1795000001", "path": "/srv/taxi/1795000001"}),
         metrics=metrics,
+        confusion=confusion,
         verdict=_verdict(metrics),
         statistics=statistics,
         ingestion={
@@ -104,6 +140,52 @@ def taxi() -> ReportData:
         versions={"tfx": "1.21.0"},
         lineage=_lineage(),
     )
+
+
+def other_labels() -> ReportData:
+    """A run whose baseline knows two labels that the candidate does not."""
+    return intents(baseline_only=["HassLegacyScene", "HassLegacyScript"])
+
+
+def many_slices() -> ReportData:
+    """150 classes and 40 slices."""
+    names = [f"intent_{index // 10}.{index % 10}" for index in range(150)]
+    rng = random.Random(7)
+    values = {f"customer {index:02}": rng.gauss(0.0, 0.03) for index in range(40)}
+    metrics, confusion = measured.measure(names, 12_000, 0.86, {"customer": values})
+    return ReportData(record=_record("customers", "succeeded"), metrics=metrics, confusion=confusion, verdict=_verdict(metrics))
+
+
+def hostile() -> ReportData:
+    """A run whose classes, segments and values try to be something else."""
+    names = [*HOSTILE, "plain"]
+    metrics, confusion = measured.measure(names, 3000, 0.8, {HOSTILE[0]: dict.fromkeys(HOSTILE, 0.0)})
+    metrics["notes"] = list(HOSTILE)
+    return ReportData(
+        record=_record(HOSTILE[1], "rejected"),
+        metrics=metrics,
+        confusion=confusion,
+        verdict=_verdict(metrics),
+        config={HOSTILE[0]: HOSTILE[1]},
+    )
+
+
+def without_values() -> ReportData:
+    """A run in which nothing could be measured: no metric has a value, no bin a row."""
+    whole = intents(replicates=0, baseline=False)
+    for row in whole.metrics["candidate"]["slices"]:
+        row["metrics"] = dict.fromkeys(row["metrics"])
+    for entry in whole.metrics["fairness"]:
+        entry |= dict.fromkeys(("best", "worst", "gap", "ratio")) | {"note": "accuracy has no value in any group"}
+        for group in entry["groups"]:
+            group["metric"] = None
+    for row in whole.metrics["candidate"]["per_class"]:
+        row |= dict.fromkeys(("auc", "pr_auc"))
+    for row in whole.metrics["candidate"]["calibration"]:
+        row |= {"n": 0.0, "correct": 0.0, "accuracy": None, "confidence": None}
+    for row in whole.metrics["candidate"]["coverage"]:
+        row["accuracy"] = None
+    return dataclasses.replace(whole, verdict=_verdict(whole.metrics))
 
 
 def failed() -> ReportData:
@@ -135,22 +217,30 @@ def rejected_data() -> ReportData:
 
 
 def rejected_model() -> ReportData:
-    """A run whose model did not meet two of its rules."""
-    rng = random.Random(9)
+    """A run whose model is too bad for two languages."""
     whole = intents()
-    metrics = _metrics(rng, list(_INTENTS), 6012, 0.74, "language", LANGUAGES, baseline=True)
-    return ReportData(
-        **{**vars(whole), "metrics": metrics, "verdict": _verdict(metrics), "record": _record("intents", "rejected")}
+    metrics, confusion = measured.measure(
+        _INTENTS,
+        6012,
+        0.76,
+        {"language": dict.fromkeys(LANGUAGES, 0.02) | {"hu": -0.3, "it": -0.2}},
+        seed=9,
+    )
+    return dataclasses.replace(
+        whole, metrics=metrics, confusion=confusion, verdict=_verdict(metrics), record=_record("intents", "rejected")
     )
 
 
-def huge(n_classes: int = 200) -> ReportData:
+def huge(n_classes: int = 400) -> ReportData:
     """More of everything than a page can hold: classes that are all confused, 1,000 slices, 400 columns, long names."""
     rng = random.Random(1)
     names = [f"class {index} " + "with a long name " * 8 for index in range(n_classes)]
     slices = [f"tenant {index} " + "of a long name " * 8 for index in range(1000)]
-    metrics = _metrics(rng, names, 200_000, 0.5, "tenant", slices, baseline=True)
-    metrics["candidate"]["confusion"] = [[a, p, 3 + (a * p) % 17] for a in range(n_classes + 1) for p in range(n_classes)]
+    metrics, confusion = measured.measure(names, 4000, 0.5, {"tenant": dict.fromkeys(slices, 0.0)})
+    metrics["min_rows"] = 2
+    for cells in (confusion["candidate"], confusion["baseline"]):
+        cells[0] = [[a, p, 3 + (a * p) % 17] for a in range(n_classes + 1) for p in range(n_classes)]
+        cells[7] = cells[0][::3]
     statistics = _text_statistics(rng, slices)
     for split in statistics.values():
         split["features"] = [
@@ -159,6 +249,7 @@ def huge(n_classes: int = 200) -> ReportData:
     return ReportData(
         record=_record("huge", "succeeded"),
         metrics=metrics,
+        confusion=confusion,
         verdict=_verdict(metrics),
         statistics=statistics,
         ingestion=_ingestion(rng, names, slices),
@@ -197,84 +288,12 @@ def _record(
     }
 
 
-def _metrics(
-    rng: random.Random,
-    names: Sequence[str],
-    n: int,
-    accuracy: float,
-    segment: str,
-    values: Sequence[str],
-    baseline: bool,
-    auc: float | None = None,
-) -> dict[str, Any]:
-    confusion, per_class = _confusion(rng, len(names), n, accuracy), []
-    for index, name in enumerate(names):
-        support = sum(count for actual, _, count in confusion if actual == index)
-        said = sum(count for _, predicted, count in confusion if predicted == index)
-        hits = sum(count for actual, predicted, count in confusion if actual == predicted == index)
-        f1 = 2 * hits / (support + said) if support + said else 0.0
-        per_class.append(
-            {"class": name, "n": support, "precision": hits / (said or 1), "recall": hits / (support or 1), "f1": f1}
-        )
-    sizes = [max(7, round(n / len(values) * rng.uniform(0.1, 1.9))) for _ in values]
-    slices = [({}, n, accuracy)]
-    slices += [({segment: value}, size, min(0.999, rng.gauss(accuracy, 0.05))) for value, size in zip(values, sizes, strict=True)]
-
-    def measured(value: float) -> dict[str, float]:
-        common = {"accuracy": value, "balanced_accuracy": value - 0.04, "macro_f1": value - 0.06, "weighted_f1": value - 0.01}
-        more = {"auc": auc} if auc else {"top_k_accuracy": min(1.0, value + 0.06)}
-        return {**common, "log_loss": 2.1 - 2 * value, **more}
-
-    top = 0.73 if len(names) == 2 else 0.08
-    return {
-        "classes": list(names),
-        "train_majority_class": names[0],
-        "top_k": 3,
-        "candidate": {
-            "slices": [{"slice": key, "n": size, "metrics": measured(value)} for key, size, value in slices],
-            "confusion": confusion,
-        },
-        "baseline": {
-            "slices": [
-                {"slice": key, "n": size, "metrics": measured(value - rng.uniform(-0.01, 0.03))} for key, size, value in slices
-            ],
-            "confusion": confusion,
-        }
-        if baseline
-        else None,
-        "majority": {
-            "slices": [{"slice": key, "n": size, "metrics": {"accuracy": top, "macro_f1": top / 2}} for key, size, _ in slices]
-        },
-        "per_class": per_class,
-    }
-
-
-def _confusion(rng: random.Random, n_classes: int, n: int, accuracy: float) -> list[list[int]]:
-    cells: dict[tuple[int, int], int] = {}
-    weights = [1 / (rank + 4) for rank in range(n_classes)]
-    for _ in range(min(n, 20_000)):
-        actual = rng.choices(range(n_classes), weights)[0]
-        near = (actual + rng.choice((1, 1, 1, 2, -1, 7))) % n_classes
-        predicted = actual if rng.random() < accuracy + (0.05 if actual % 5 else -0.2) else near
-        cells[actual, predicted] = cells.get((actual, predicted), 0) + 1
-    return [[actual, predicted, count] for (actual, predicted), count in sorted(cells.items())]
-
-
 def _verdict(metrics: Mapping[str, Any]) -> dict[str, Any]:
-    findings = []
-    for metric, limit in _RULES:
-        for row in metrics["candidate"]["slices"]:
-            value, n = row["metrics"][metric], row["n"]
-            subject = ", ".join(f"{column}={text}" for column, text in row["slice"].items())
-            what = f"{metric} on {subject or 'all test rows'}"
-            rule = f"{metric} >= {limit}"
-            if subject and n < 100:
-                message = f"{what} is not gated, the slice is too small: min_rows is 100 ({n} rows)"
-                findings.append(_finding(rule, "info", message, subject, "", f"{value:.4f}"))
-                continue
-            severity = "info" if value >= limit else "warning" if subject else "error"
-            message = f"{what} is {value:.4f}, must be at least {limit} ({n} rows)"
-            findings.append(_finding(rule, severity, message, subject, f">= {limit}", f"{value:.4f}"))
+    findings = [
+        _judged(metric, limit, row, metrics["min_rows"]) for metric, limit in _RULES for row in metrics["candidate"]["slices"]
+    ]
+    findings += [_widest(entry) for entry in metrics["fairness"]]
+    findings.append(_changed("accuracy", metrics))
     present = metrics["baseline"] is not None
     return {
         "blessed": all(finding["severity"] != "error" for finding in findings),
@@ -286,9 +305,87 @@ def _verdict(metrics: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def _judged(metric: str, limit: float, row: Mapping[str, Any], min_rows: int) -> dict[str, Any]:
+    """A value limit; slices fail only with their whole interval, and are warned about with their value alone."""
+    value, n, interval = row["metrics"][metric], row["n"], row["intervals"].get(metric)
+    subject = ", ".join(f"{column}={text}" for column, text in row["slice"].items())
+    what, rule = f"{metric} on {subject or 'all test rows'}", f"{metric} >= {limit}"
+    if subject and n < min_rows:
+        message = f"{what} is not gated: fewer than {min_rows} rows ({n} rows)"
+        return _ruling(rule, "too small", message, subject, row["slice"], n, None, None, "", f"fewer than {min_rows} rows")
+    if value is None:
+        outcome, message, reason = "fail", f"{what} has no value", "not a number: it has no value there"
+        return _ruling(rule, outcome, message, subject, row["slice"], n, None, None, "", reason)
+    bad, surely = value < limit, value < limit and (interval is None or interval[1] < limit or not subject)
+    outcome = "fail" if surely else "warn" if bad else "pass"
+    reason = {"fail": "below the limit", "warn": "below the limit, but part of the interval is not", "pass": ""}[outcome]
+    message = f"{what} is {value:.4f}, must be at least {limit} ({n} rows)"
+    return _ruling(rule, outcome, message, subject, row["slice"], n, value, interval, f">= {limit:.4f}", reason)
+
+
+def _widest(entry: Mapping[str, Any]) -> dict[str, Any]:
+    gap, segment = entry["gap"], entry["segment"]
+    rule, slice_ = f"{entry['metric']} gap <= 0.25", {segment: "*"}
+    what = f"the gap of {entry['metric']} between the groups of {segment}"
+    if gap is None:
+        return _ruling(rule, "too small", f"{what} is not gated", segment, slice_, None, None, None, "", entry["note"])
+    outcome = "pass" if gap <= 0.25 else "fail"
+    reason = f"worst {entry['worst']}, best {entry['best']}"
+    message = f"{what} is {gap:.4f}, must be at most 0.2500; {reason}"
+    return _ruling(rule, outcome, message, segment, slice_, 6000, gap, entry["gap_interval"], "<= 0.2500", reason)
+
+
+def _changed(metric: str, metrics: Mapping[str, Any]) -> dict[str, Any]:
+    rule = f"{metric} >= baseline - 0.01"
+    if not metrics["comparison"]:
+        reason = "there is no baseline to compare with"
+        return _ruling(rule, "not applied", f"{metric} passes, because {reason}", "", {}, 6000, None, None, "", reason)
+    [row] = [row for row in metrics["comparison"]["slices"] if not row["slice"]]
+    change, reference = row["metrics"][metric], f"{row['candidate'][metric]:.4f}, the baseline {row['baseline'][metric]:.4f}"
+    return _ruling(
+        rule,
+        "pass",
+        f"the change is {change:+.4f}",
+        "",
+        {},
+        row["n"],
+        change,
+        row["intervals"].get(metric),
+        ">= -0.0100",
+        reference,
+    )
+
+
+def _ruling(
+    rule: str,
+    outcome: str,
+    message: str,
+    subject: str,
+    slice_: Mapping[str, str],
+    n: int | None,
+    value: float | None,
+    interval: Sequence[float] | None,
+    limit: str,
+    reason: str,
+) -> dict[str, Any]:
+    severity = {"fail": "error", "warn": "warning"}.get(outcome, "info")
+    observed = "" if value is None else f"{value:.4f}"
+    return {
+        **_finding(rule, severity, message, subject, limit, observed),
+        "rule": rule,
+        "slice": dict(slice_),
+        "n": n,
+        "value": value,
+        "interval": interval,
+        "limit": limit,
+        "outcome": outcome,
+        "reason": reason,
+    }
+
+
 def _finding(
     check: str, severity: str, message: str, subject: str = "", expected: str = "", observed: str = ""
-) -> dict[str, str]:
+) -> dict[str, Any]:
     fields = {"subject": subject, "expected": expected, "observed": observed}
     return {"check": check, "severity": severity, "message": message, **fields}
 

@@ -1,13 +1,17 @@
 from __future__ import annotations
 
+import base64
 import collections
+import dataclasses
 import functools
+import hashlib
 import html.parser
+import json
 import re
 
 import pytest
 
-from components.reporting.confusion import FULL_MATRIX_CLASSES
+from components.reporting.confusion import EXPLORER_BYTES, FULL_MATRIX_CLASSES
 from components.reporting.report import ReportData, render
 from tests.components.reporting import runs
 
@@ -15,7 +19,10 @@ MEGABYTE = 1_000_000
 SAMPLES = {
     "blessed": runs.intents,
     "two classes, first run": runs.taxi,
-    "150 classes": lambda: runs.intents(150),
+    "baseline with other labels": runs.other_labels,
+    "150 classes, 40 slices": runs.many_slices,
+    "hostile names": runs.hostile,
+    "without values": runs.without_values,
     "failed": runs.failed,
     "data rejected": runs.rejected_data,
     "model rejected": runs.rejected_model,
@@ -23,7 +30,7 @@ SAMPLES = {
     "largest full matrix": lambda: runs.huge(FULL_MATRIX_CLASSES),
     "nothing": ReportData,
 }
-_VOID = {"meta", "br", "path", "link", "img"}
+_VOID = {"meta", "br", "path", "link", "img", "input"}
 
 
 @functools.cache
@@ -41,6 +48,8 @@ class _Page(html.parser.HTMLParser):
         self.addresses: list[str] = []
         self.headings: list[int] = []
         self.ids: set[str] = set()
+        self.scripts: list[tuple[str | None, str]] = []
+        self.policy = ""
         self.feed(text)
         self.close()
         assert self.open == []
@@ -52,8 +61,17 @@ class _Page(html.parser.HTMLParser):
         self.addresses += [values[name] for name in ("href", "src", "action") if name in values]
         if re.fullmatch(r"h[1-6]", tag):
             self.headings.append(int(tag[1]))
+        if values.get("http-equiv") == "Content-Security-Policy":
+            self.policy = values["content"]
+        if tag == "script":
+            self.scripts.append((values.get("type"), ""))
         if tag not in _VOID:
             self.open.append(tag)
+
+    def handle_data(self, data):
+        if self.open and self.open[-1] == "script":
+            kind, before = self.scripts[-1]
+            self.scripts[-1] = kind, before + data
 
     def handle_startendtag(self, tag, attrs):
         self.elements[tag] += 1
@@ -64,7 +82,12 @@ class _Page(html.parser.HTMLParser):
 
 def text_of(page: str) -> str:
     """The page without tags, white space folded."""
-    return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", re.sub(r"<style>.*?</style>", "", page, flags=re.S)))
+    shown = re.sub(r"<(style|script)\b.*?</\1>", "", page, flags=re.DOTALL)
+    return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", shown))
+
+
+def _digest(text):
+    return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
 @pytest.mark.parametrize("sample", SAMPLES)
@@ -72,10 +95,20 @@ class TestEveryReport:
     def test_is_well_formed_and_stands_alone(self, sample):
         text = rendered(sample)
         page = _Page(text)
-        assert page.elements["script"] == page.elements["link"] == page.elements["img"] == 0
-        assert all(address.startswith("#") and address[1:] in page.ids for address in page.addresses)
+        assert page.elements["link"] == page.elements["img"] == page.elements["iframe"] == page.elements["form"] == 0
+        beside = {address for address in page.addresses if not address.startswith("#")}
+        assert all(re.fullmatch(r"slices/[a-z0-9/_-]+\.html", address) for address in beside)
+        assert {address[1:] for address in page.addresses if address not in beside} <= page.ids
         assert "url(" not in text
         assert "@import" not in text
+
+    def test_runs_only_the_one_script_its_policy_names(self, sample):
+        page = _Page(rendered(sample))
+        running = [text for kind, text in page.scripts if kind != "application/json"]
+        named = re.findall(r"script-src ([^;]*)", page.policy)
+        assert named == [f"'sha256-{_digest(text)}'" for text in running]
+        assert len(running) == len(page.scripts) / 2 <= 1
+        assert "default-src 'none'" in page.policy
 
     def test_has_one_title_and_captioned_tables(self, sample):
         page = _Page(rendered(sample))
@@ -92,8 +125,12 @@ class TestWhatTheReportSays:
         text = text_of(render(runs.intents()))
         assert "Blessed and pushed" in text
         assert "Version 1795000000 is ready to serve." in text
-        told = "Accuracy on 6,012 test rows 0.910 this model 0.910 baseline 0.887 , a change of +0.023 always “HassTurnOn” 0.080"
+        told = (
+            "Accuracy on 6,012 test rows 0.880 0.871 to 0.888 this model 0.880 baseline 0.863 , a change of +0.017 (+0.003 to +0.031) "
+            "always “HassTurnOn” 0.102"
+        )
         assert told in text
+        assert "Worst language ru 0.778" in text
 
     def test_says_that_a_first_run_has_no_baseline(self):
         assert "no baseline: no model was blessed before this run" in text_of(render(runs.taxi()))
@@ -111,13 +148,61 @@ class TestWhatTheReportSays:
 
     def test_a_rejected_model_says_which_rule(self):
         text = text_of(render(runs.rejected_model()))
-        assert "Model rejected Accuracy on all test rows is 0.7400, must be at least 0.76" in text
+        assert re.search(r"Model rejected Accuracy on [\w =]+ is 0\.\d+, must be at least 0\.76 .*this is the first", text)
+        assert text.index("✕ failed") < text.index("! warning") < text.index("✓ passed")
+
+    def test_fairness_has_gap_and_ratio_with_intervals_and_both_ends(self):
+        text = text_of(render(runs.intents()))
+        told = "Accuracy by language Gap 0.168 0.128 to 0.198 Ratio 0.822 0.782 to 0.862 Worst: ru 0.778 676 rows Best: fr 0.946 167 rows"
+        assert told in text
+
+    def test_small_slices_are_named_and_set_apart(self):
+        text = text_of(render(runs.intents()))
+        assert "1 slice too small to judge: fewer than 100 rows" in text
+        assert "zh-CN too small 39" in text
+
+    def test_says_on_what_models_with_other_labels_are_compared(self):
+        text = text_of(render(runs.other_labels()))
+        assert "whose label both know, without “HassLegacyScene”, “HassLegacyScript”." in text
+
+    def test_says_that_rows_have_weights(self):
+        whole = runs.taxi()
+        whole.metrics["weight"] = "fare"
+        assert "Every row counts as much as its fare says." in text_of(render(whole))
+
+    def test_says_that_there_are_no_intervals(self):
+        assert "No intervals were computed" in text_of(render(runs.intents(replicates=0)))
+
+    def test_shows_the_notes_and_why_a_baseline_was_not_compared(self):
+        whole = runs.taxi()
+        whole.metrics["baseline_problem"] = "its columns are gone"
+        whole.metrics["notes"] = ["three rows are odd"]
+        text = text_of(render(whole))
+        assert "Not compared with the last blessed model: its columns are gone" in text
+        assert "Three rows are odd" in text
+
+    def test_two_classes_have_roc_and_precision_recall(self):
+        assert {"ROC", "Precision and recall"} <= set(re.findall(r"<figcaption><h3>(.*?)</h3>", render(runs.taxi())))
+        assert "ROC" not in text_of(render(runs.intents()))
 
     def test_says_what_it_leaves_out(self):
-        text = text_of(render(runs.huge()))
-        assert "950 slices left out" in text
+        text = text_of(rendered("huge"))
+        assert "slices left out" in text
         assert "250 columns left out" in text
-        assert "176 classes with fewer or smaller confusions left out" in text
+        assert "200 classes with the fewest confusions are not shown one by one" in text
+        assert re.search(r"the \d+ slices with the fewest rows are not among the choices", text)
+        assert "376 classes with fewer or smaller confusions left out" in text
+
+    def test_the_matrix_without_script_is_there(self):
+        page = render(runs.intents())
+        static = page[page.index("<div data-static>") :]
+        assert "The most frequent confusions" in static
+        assert '<table class="matrix' in static
+
+    def test_links_each_large_value_to_its_page(self):
+        page = render(runs.intents())
+        assert '<a href="slices/language/ru.html">ru</a>' in page
+        assert "slices/language/zh-cn" not in page
 
     def test_lineage_is_below_one_folder(self):
         text = text_of(render(runs.intents()))
@@ -125,9 +210,12 @@ class TestWhatTheReportSays:
         assert " ExampleGen/examples/2 " in text
 
     def test_labels_unseen_in_training_have_a_row(self):
-        whole = runs.taxi()
-        whole.metrics["candidate"]["confusion"].append([2, 0, 5])
-        assert "(unseen in training)" in render(whole)
+        assert "(unseen in training)" in text_of(render(runs.taxi()))
+
+    def test_the_matrix_keeps_to_its_budget(self):
+        data = next(text for kind, text in _Page(rendered("huge")).scripts if kind == "application/json")
+        assert EXPLORER_BYTES / 2 < len(data.encode()) <= EXPLORER_BYTES
+        assert len(json.loads(data)["labels"]) == 200
 
 
 class TestWhatTheReportMustNotHold:
@@ -139,14 +227,6 @@ class TestWhatTheReportMustNotHold:
             ReportData(
                 record={"run_id": hostile, "pipeline": hostile, "state": "failed", "error": hostile, "nodes": [
                     {"id": hostile, "state": "failed", "seconds": 1.0, "summary": {hostile: hostile}}]},
-                metrics={
-                    "classes": [hostile, "b"],
-                    "train_majority_class": hostile,
-                    "candidate": {"slices": [{"slice": {}, "n": 4, "metrics": {"accuracy": 0.5}},
-                                             {"slice": {hostile: hostile}, "n": 4, "metrics": {"accuracy": 0.5}}],
-                                  "confusion": [[0, 1, 2], [1, 1, 2]]},
-                    "per_class": [{"class": hostile, "n": 2, "precision": 0.0, "recall": 0.0, "f1": 0.0}],
-                },
                 statistics={"train": {"rows": 4, "features": [
                     {"name": hostile, "type": "categorical", "missing": 0.0, "unique": 1, "top": [[hostile, 9]]}]}},
                 ingestion={"rows": {"train": 4}, "quarantine_reasons": {hostile: 1}, "labels": {"train": {hostile: 4}},
@@ -161,6 +241,13 @@ class TestWhatTheReportMustNotHold:
         assert "<script" not in page
         assert "&lt;script&gt;" in page
 
+    def test_names_of_classes_and_slices_are_escaped(self):
+        page = render(runs.hostile())
+        assert "<img" not in page
+        assert "window.hacked" in text_of(page)
+        assert page.count("<script") == page.count("</script>") == 2
+        assert "{{ 7 * 7 }}" in page
+
     def test_values_of_text_columns_stay_out_even_if_statistics_hold_some(self):
         feature = {"name": "text", "type": "text", "missing": 0.0, "unique": 2, "avg_length": 9.0, "top": [["my name is Ann", 7]]}
         assert "Ann" not in render(ReportData(statistics={"train": {"rows": 9, "features": [feature]}}))
@@ -174,10 +261,16 @@ class TestWhatTheReportMustNotHold:
 class TestMissingValues:
     @pytest.mark.parametrize("value", [None, float("nan")])
     def test_a_metric_without_a_value_is_a_dash(self, value):
-        whole = runs.taxi()
+        whole = runs.without_values()
         for row in whole.metrics["candidate"]["slices"]:
             row["metrics"] = dict.fromkeys(row["metrics"], value)
         page = render(whole)
-        assert "nan" not in text_of(page)
-        assert "Accuracy on 3,000 test rows – " in text_of(page)
-        assert "nan%" not in page
+        assert not re.search(r"\bnan\b|\bNone\b", text_of(page))
+        assert "Accuracy on 6,012 test rows – " in text_of(page)
+        assert not re.search(r":(nan|None)%", page)
+
+    def test_metrics_without_their_matrices_still_make_a_report(self):
+        page = render(dataclasses.replace(runs.intents(), confusion=None))
+        assert "Accuracy by language" in text_of(page)
+        assert "<script" not in page
+        assert "slices/" not in page
