@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any, TextIO
 
-from components.errors import ParlanceError
+from components.errors import ParlanceError, UsageError
 
 DEFAULT_ROOT = ".parlance"
 _STATE_CODES = {"succeeded": 0, "rejected": 1}
@@ -91,15 +91,19 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--print-config", action="store_true", help="print the effective configuration and stop")
 
     add_root(add("runs", _runs, "List the runs, newest first.", "parlance runs"))
-    for name, command, help_text in (
-        ("show", _show, "Show one run: nodes, numbers, verdict."),
-        ("gate", _gate, "Print a run's verdict; exit 0 if it was blessed, 1 if not."),
-        ("report", _report, "Say where a run's report is, or open it."),
-    ):
-        sub = add(name, command, help_text, f"parlance {name} latest")
-        sub.add_argument("run", metavar="RUN", help="a run id, the beginning of one, or `latest`")
-        add_root(sub)
-    sub.add_argument("--open", action="store_true", help="open it in a browser")
+
+    def add_of_run(name: str, run: Callable[[argparse.Namespace], int], help_text: str) -> argparse.ArgumentParser:
+        command = add(name, run, help_text, f"parlance {name} latest")
+        command.add_argument("run", metavar="RUN", help="a run id, the beginning of one, or `latest`")
+        add_root(command)
+        return command
+
+    add_of_run("show", _show, "Show one run: nodes, numbers, verdict.")
+    gate = add_of_run("gate", _gate, "Print a run's verdict as a table; exit 0 if it was blessed, 1 if not.")
+    gate.add_argument("--override", action="store_true", help="release the rejected model of the run all the same")
+    gate.add_argument("--reason", metavar="TEXT", help="with --override: why; it goes into manifest, record and ML Metadata")
+    report = add_of_run("report", _report, "Say where a run's report is, or open it.")
+    report.add_argument("--open", action="store_true", help="open it in a browser")
     return parser
 
 
@@ -231,6 +235,12 @@ def _show(options: argparse.Namespace) -> int:
 
 
 def _gate(options: argparse.Namespace) -> int:
+    from pipeline import progress, verdict_table
+
+    if options.override:
+        return _override(options)
+    if options.reason is not None:
+        raise UsageError("--reason goes with --override; without it, `parlance gate` only shows the verdict")
     record = _records(options.root).one(options.run)
     verdict = record["verdict"]
     if options.output == "json":
@@ -238,11 +248,34 @@ def _gate(options: argparse.Namespace) -> int:
     elif verdict is None:
         print(f"run {record['run_id']} was not evaluated ({record['state']})")
     else:
-        marks = {"info": "pass", "warning": "warn", "error": "FAIL"}
-        for finding in verdict["findings"]:
-            print(f"{marks[finding['severity']]}  {finding['message']}")
+        print("\n".join(verdict_table.lines(verdict["findings"])))
+        if "baseline" in verdict:
+            print(f"baseline: {verdict['baseline']['note']}")
         print("blessed" if verdict["blessed"] else "not blessed")
+        if "override" in record:
+            print(progress.override_line(record["override"]))
     return 0 if verdict and verdict["blessed"] else 1
+
+
+def _override(options: argparse.Namespace) -> int:
+    """Releases a rejected model; see override.override."""
+    if options.reason is None:
+        raise UsageError("--override needs --reason with a text that says why, e.g. --reason 'rollback is worse'")
+    from pipeline import progress
+    from pipeline.local import lean_imports
+
+    lean_imports.install()
+    from pipeline import override
+    from pipeline.local import root as root_module
+
+    record = override.override(root_module.Root(options.root), options.run, options.reason)
+    if options.output == "json":
+        _print_json({"pushed": record["pushed"], "override": record["override"]})
+    else:
+        pushed = record["pushed"]
+        print(progress.override_line(record["override"]))
+        print(f"pushed   {pushed['model']} version {pushed['version']} to {pushed['path']}")
+    return 0
 
 
 def _report(options: argparse.Namespace) -> int:

@@ -10,15 +10,15 @@ import hashlib
 import os
 import pathlib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import pydantic
 import yaml
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from components.errors import UsageError
-from components.evaluation.options import EvaluationOptions
+from components.evaluation.options import EACH, EvaluationOptions, Gate, length_column
 from components.ingestion.options import DataOptions
 from components.options import Options
 from components.release.options import ReleaseOptions
@@ -49,6 +49,39 @@ class PipelineConfig(Options):
     model: ModelOptions = ModelOptions()
     evaluation: EvaluationOptions
     release: ReleaseOptions = ReleaseOptions()
+
+    @model_validator(mode="after")
+    def _evaluation_names_what_there_is(self) -> PipelineConfig:
+        problems = [problem for number, gate in enumerate(self.evaluation.gates) for problem in self._gate_problems(number, gate)]
+        single = [" x ".join(columns) for columns in self._sliced() if len(columns) == 1]
+        problems += [
+            f"evaluation.fairness.segments: {name!r} is no segment of one column; {_nearest(name, single)}"
+            for name in self.evaluation.fairness.segments or ()
+            if name not in single
+        ]
+        weight = self.evaluation.weight
+        if weight is not None and weight in (self.data.label, *self.data.text, *self.data.exclude):
+            problems.append(f"evaluation.weight: {weight!r} must be a numeric column that is stored, not label, text or excluded")
+        if problems:
+            raise ValueError("\n  ".join(problems))
+        return self
+
+    def _gate_problems(self, number: int, gate: Gate) -> Iterable[str]:
+        """Says which slices a gate names that no segment has."""
+        place = f"evaluation.gates[{number}].slices"
+        if isinstance(gate.slices, dict):
+            if gate.slices.keys() not in [set(columns) for columns in self._sliced()]:
+                name = " x ".join(gate.slices)
+                yield f"{place}: {name!r} is no segment; {_nearest(name, [' x '.join(columns) for columns in self._sliced()])}"
+        elif gate.slices == EACH:
+            longest = 1 if gate.compares_groups else None
+            if not any(longest is None or len(columns) <= longest for columns in self.data.segments):
+                yield f"{place}: {EACH} checks nothing, because data.segments names no segment{' of one column' if longest else ''}"
+
+    def _sliced(self) -> list[tuple[str, ...]]:
+        """The columns of every segment, automatic ones included."""
+        lengths = self.data.text if self.evaluation.length_slices else ()
+        return [*self.data.segments, *((length_column(column),) for column in lengths)]
 
     def effective(self) -> dict[str, Any]:
         """Returns the whole configuration, defaults included, as plain values in the file's own words."""
@@ -157,6 +190,12 @@ def _resolve_secrets(values: Any) -> Any:
     return values
 
 
+def _nearest(name: str, valid: Sequence[str]) -> str:
+    """The nearest valid name, or all of them."""
+    near = difflib.get_close_matches(name, valid, n=1)
+    return f"did you mean {near[0]!r}?" if near else f"segments: {', '.join(valid) or 'none; name columns in data.segments'}"
+
+
 def _explain(problem: Any) -> str:
     """One line for one pydantic error: where, what, and for an unknown key the nearest valid one."""
     steps = list(problem["loc"])
@@ -168,6 +207,8 @@ def _explain(problem: Any) -> str:
         return f"{place}: unknown key; {hint}valid keys: {', '.join(valid)}"
     if problem["type"] == "missing":
         return f"{place}: required, but missing"
+    if not steps:  # what several sections say together, which names its own places
+        return problem["msg"].removeprefix("Value error, ")
     received = problem.get("input")
     shown = (
         f"; received {received!r}" if isinstance(received, str | int | float | bool) and "received" not in problem["msg"] else ""

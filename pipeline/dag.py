@@ -11,6 +11,7 @@ import importlib.util
 import pathlib
 
 from ml_metadata.proto import metadata_store_pb2
+from tensorflow_metadata.proto.v0 import schema_pb2
 from tfx.dsl.compiler import compiler
 from tfx.orchestration import pipeline as tfx_pipeline
 from tfx.proto.orchestration import pipeline_pb2
@@ -103,7 +104,7 @@ def compile_pipeline(
     resolver = last_blessed_model(trainer.outputs["model"])
     evaluator = Evaluator(
         examples,
-        schema_channel,
+        statistics.outputs["statistics"],
         trainer.outputs["model"],
         resolver.outputs["model"],
         data,
@@ -157,6 +158,7 @@ def check_roles(config: PipelineConfig, schema) -> None:
         ("data.label", [data.label]),
         ("data.text", list(data.text)),
         ("data.segments", [column for segment in data.segments for column in segment]),
+        ("evaluation.weight", [config.evaluation.weight] if config.evaluation.weight is not None else []),
     ]
     for role, columns in roles:
         problems += [
@@ -168,6 +170,9 @@ def check_roles(config: PipelineConfig, schema) -> None:
         problems.append(
             f'the label {data.label!r} must be marked not_in_environment: "SERVING", or the model would read its own answer'
         )
+    numeric = {feature.name for feature in schema.feature if feature.type in (schema_pb2.INT, schema_pb2.FLOAT)}
+    if config.evaluation.weight in features - numeric:
+        problems.append(f"evaluation.weight names {config.evaluation.weight!r}, which must be INT or FLOAT in the schema")
     problems += [
         f"the text column {column!r} must be in the environment SERVING" for column in data.text if column in features - inputs
     ]

@@ -8,9 +8,13 @@ import time
 from collections.abc import Sequence
 from typing import Any, TextIO
 
+from pipeline import verdict_table
+
 _MARKS = {"complete": "✓", "cached": "✓", "failed": "✗", "skipped": "–"}
 _SPINNER = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 _TICK_SECONDS = 0.1
+# A run has taken over the streams by which the width of a terminal is found.
+_TABLE_WIDTH = 100
 
 
 class Progress:
@@ -82,20 +86,26 @@ def conclusion(record: dict[str, Any]) -> list[str]:
     else:
         lines.append("blessed" if record["verdict"]["blessed"] else "rejected: the gate said no")
     if record["verdict"] and "error" not in record:
-        marks = {"error": "FAIL", "warning": "warn"}
-        lines += [f"  {marks[f['severity']]}  {f['message']}" for f in record["verdict"]["findings"] if f["severity"] in marks]
+        lines += verdict_table.lines(record["verdict"]["findings"], urgent_only=True, width=_TABLE_WIDTH)
     if (accuracy := record["metrics"].get("accuracy")) is not None:
         yardsticks = [
             f"{name} {metrics['accuracy']:.4f}" if metrics else f"{name} none yet"
             for name, metrics in (("majority class", record["majority_metrics"]), ("baseline", record["baseline_metrics"]))
         ]
         lines.append(f"accuracy {accuracy:.4f}  ({', '.join(yardsticks)})")
+    if "override" in record:
+        lines.append(override_line(record["override"]))
     if record["pushed"]:
         lines.append(f"pushed   {record['pushed']['model']} version {record['pushed']['version']} to {record['pushed']['path']}")
     took = f"{record['seconds']:.1f} s"
     if "peak_mib" in record:
         took += f", peak memory {record['peak_mib'] / 1024:.1f} GiB"
     return [*lines, f"took     {took}", f"log      {record['log']}", f"report   {record['report']}"]
+
+
+def override_line(statement: dict[str, Any]) -> str:
+    """Returns who released a rejected model, when and why."""
+    return f"released by override of {statement['by']} at {statement['at']}: {statement['reason']}"
 
 
 def _fact(name: str, value: Any) -> str:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import datetime
 import importlib.metadata
 import json
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from components.errors import GateError, ParlanceError
 from components.findings import Finding
 from components.validation import schema_file
 from pipeline import records
 from pipeline.config import PipelineConfig
-from pipeline.local.launch import Launched
+
+if TYPE_CHECKING:
+    from pipeline.local.launch import Launched  # imports TFX
 
 Summary = dict[str, Any]
 _NO_ROWS = {"train": 0, "eval": 0, "test": 0, "quarantined": 0}
@@ -38,6 +41,7 @@ def opening(run_id: str, config: PipelineConfig, folder: pathlib.Path) -> dict[s
         "verdict": None,
         "pushed": None,
         "report": str(folder / "report.html"),
+        "slices": None,
         "log": str(folder / "run.log"),
         "config_sha256": config.sha256(),
     }
@@ -72,10 +76,11 @@ def close(
     seconds: float,
     peak_mib: float,
 ) -> dict[str, Any]:
-    """Completes the record of a run, writes it and the report into the run's folder, and returns it."""
+    """Completes the record of a run, writes it, the report and the pages of segment values into the run's folder, and returns it."""
     from components.reporting import report
 
     metrics = _of(launched, "Evaluator", "evaluation", "metrics.json")
+    confusion = _of(launched, "Evaluator", "evaluation", "confusion.json")
     verdict = _of(launched, "Evaluator", "evaluation", "verdict.json")
     ingestion = _of(launched, "ExampleGen", "examples", "summary.json")
     findings = _of(launched, "DataGate", "verdict", "findings.json") or []
@@ -94,6 +99,7 @@ def close(
         "majority_metrics": _overall(metrics, "majority"),
         "verdict": verdict,
         "pushed": _of(launched, "Pusher", "pushed_model", "pushed.json"),
+        "slices": _write_slice_pages(folder, run_id, config, metrics, confusion),
     }
     if error is not None:
         record |= {"error": _describe(error), "exit_code": exit_code(error)}
@@ -101,6 +107,7 @@ def close(
         report.ReportData(
             record=record,
             metrics=metrics,
+            confusion=confusion,
             verdict=verdict if metrics else None,
             statistics=_statistics(launched, config),
             ingestion=ingestion,
@@ -122,6 +129,28 @@ def close(
     pathlib.Path(record["report"]).write_text(page, encoding="utf-8")
     records.write(folder, record)
     return record
+
+
+def _write_slice_pages(
+    folder: pathlib.Path,
+    run_id: str,
+    config: PipelineConfig,
+    metrics: Mapping[str, Any] | None,
+    confusion: Mapping[str, Any] | None,
+) -> str | None:
+    """Writes a page for each segment value, and their index, whose path it returns; None if there are none."""
+    from components.reporting import slice_pages
+
+    if not metrics or not confusion:
+        return None
+    today = datetime.datetime.now(datetime.UTC).date()
+    about = slice_pages.About(config.name, run_id, f"{today:%d %B %Y}".lstrip("0"))
+    index = None
+    for path, content in slice_pages.render(metrics, confusion, about):
+        index = folder / path
+        index.parent.mkdir(parents=True, exist_ok=True)
+        index.write_text(content, encoding="utf-8")
+    return str(index) if index else None
 
 
 def exit_code(error: Exception) -> int:

@@ -2,7 +2,7 @@
 
 <root>/metadata.db                  ML Metadata
 <root>/pipelines/<name>/<node>/     artifacts
-<root>/runs/<run id>/               run.json, run.log, config.yaml, report.html
+<root>/runs/<run id>/               run.json, run.log, config.yaml, report.html, slices/ (pages of segment values)
 <root>/serving/<name>/<version>/    servables (release.directory)
 """
 

@@ -58,6 +58,66 @@ class TestExitCodes:
         assert json.loads(parlance("runs", "--root", tmp_path, "--output", "json").stdout) == []
 
 
+FINDING = {
+    "check": "accuracy >= 0.9", "rule": "accuracy >= 0.9", "severity": "error", "outcome": "fail", "subject": "language=de",
+    "slice": {"language": "de"}, "n": 400, "value": 0.8, "interval": [0.75, 0.85], "limit": ">= 0.9000",
+    "reason": "the whole interval is below the limit", "message": "accuracy on language=de is 0.8000",
+    "expected": ">= 0.9000", "observed": "0.8000",
+}  # fmt: skip
+BASELINE = {"present": False, "note": "first run"}
+
+
+class TestGate:
+    @pytest.fixture
+    def root(self, tmp_path):
+        def write(blessed, **more):
+            folder = tmp_path / "runs" / "tickets-1"
+            folder.mkdir(parents=True, exist_ok=True)
+            verdict = {"blessed": blessed, "findings": [] if blessed else [FINDING], "baseline": BASELINE}
+            record = {"run_id": "tickets-1", "state": "rejected", "nodes": [], "verdict": verdict, **more}
+            (folder / "run.json").write_text(json.dumps(record))
+            return tmp_path
+
+        return write
+
+    def test_prints_the_table_and_exits_with_the_verdict(self, root):
+        shown = parlance("gate", "latest", "--root", root(blessed=False))
+        assert shown.returncode == 1
+        header, row, *rest = shown.stdout.splitlines()
+        assert header.split() == ["outcome", "rule", "slice", "n", "value", "interval", "limit"]
+        assert row == (
+            "FAIL     accuracy >= 0.9  language=de  400  0.8000  [0.7500, 0.8500]  >= 0.9000  the whole interval is below the limit"
+        )
+        assert rest[-2:] == ["baseline: first run", "not blessed"]
+        assert parlance("gate", "latest", "--root", root(blessed=True)).returncode == 0
+
+    def test_speaks_json(self, root):
+        shown = parlance("gate", "latest", "--output", "json", "--root", root(blessed=False))
+        assert shown.returncode == 1
+        assert json.loads(shown.stdout)["findings"] == [FINDING]
+
+    def test_says_that_a_model_was_released_all_the_same_and_still_exits_with_the_verdict(self, root):
+        statement = {"reason": "rollback", "by": "ada", "at": "2026-01-01T00:00:00+00:00", "failed": ["accuracy >= 0.9"]}
+        shown = parlance("gate", "latest", "--root", root(blessed=False, override=statement))
+        assert shown.returncode == 1
+        assert "released by override of ada" in shown.stdout
+
+    @pytest.mark.parametrize(
+        ("arguments", "message"),
+        [
+            (["--override"], "--override needs --reason"),
+            (["--override", "--reason", " "], "--override needs --reason"),
+            (["--reason", "why"], "--reason goes with --override"),
+            # The record names no evaluation.
+            (["--override", "--reason", "why"], "run tickets-1 measured none"),
+        ],
+    )
+    def test_an_override_needs_a_reason_and_a_rejected_model(self, root, arguments, message):
+        shown = parlance("gate", "latest", *arguments, "--root", root(blessed=False))
+        assert shown.returncode == 2
+        assert message in shown.stderr
+
+
 class TestDoctor:
     def test_finds_everything_here(self):
         shown = parlance("doctor")

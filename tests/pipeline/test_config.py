@@ -92,6 +92,71 @@ class TestProblems:
             config.load(write(text))
 
 
+class TestEvaluation:
+    """What gates and fairness name is what the data section declares."""
+
+    @pytest.mark.parametrize(
+        "rule",
+        [
+            "{metric: accuracy, min: 0.5, slices: {language: de}}",
+            '{metric: accuracy, min: 0.5, slices: {channel: "*", language: de}}',
+            '{metric: accuracy, min: 0.5, slices: {length(text): "*"}}',
+            "{metric: accuracy, max_gap: 0.1}",
+            '{metric: accuracy, max_gap: 0.1, slices: {language: "*"}}',
+            "{metric: accuracy, max_drop: 0.1, slices: each}",
+        ],
+    )
+    def test_rules_on_declared_segments_and_text_length_load(self, write, rule):
+        config.load(write(FILE), [f"evaluation.gates=[{rule}]"])
+
+    @pytest.mark.parametrize(
+        ("settings", "message"),
+        [
+            (
+                ["evaluation.gates=[{metric: accuracy, min: 0.5, slices: {langauge: de}}]"],
+                r"evaluation.gates\[0\].slices: 'langauge' is no segment; did you mean 'language'",
+            ),
+            (
+                ["evaluation.gates=[{metric: accuracy, min: 0.5, slices: {channel: app}}]"],
+                r"'channel' is no segment; segments: language, language x channel, length\(text\)",
+            ),
+            (
+                [
+                    'evaluation.gates=[{metric: accuracy, min: 0.5, slices: {length(text): "*"}}]',
+                    "evaluation.length_slices=false",
+                ],
+                r"'length\(text\)' is no segment",
+            ),
+            (
+                ["evaluation.gates=[{metric: accuracy, min: 0.5, slices: each}]", "data.segments=[]"],
+                r"each checks nothing, because data.segments names no segment$",
+            ),
+            (
+                ["evaluation.gates=[{metric: accuracy, max_gap: 0.5}]", "data.segments=[[language, channel]]"],
+                "each checks nothing, because data.segments names no segment of one column",
+            ),
+            (
+                ["evaluation.fairness.segments=[languages]"],
+                "fairness.segments: 'languages' is no segment of one column; did you mean",
+            ),
+            (["evaluation.weight=queue"], "evaluation.weight: 'queue' must be a numeric column"),
+        ],
+    )
+    def test_others_do_not_and_are_told_the_nearest(self, write, settings, message):
+        with pytest.raises(UsageError, match=message):
+            config.load(write(FILE), settings)
+
+    def test_all_problems_are_listed_at_once(self, write):
+        with pytest.raises(UsageError) as raised:
+            config.load(write(FILE), ["evaluation.fairness.segments=[region]", "evaluation.weight=text"])
+        assert "region" in str(raised.value)
+        assert "evaluation.weight" in str(raised.value)
+
+    def test_a_metric_that_does_not_exist_is_told_where_it_stands(self, write):
+        with pytest.raises(UsageError, match=r"evaluation.gates.0.metric: there is no metric 'acc'.*"):
+            config.load(write(FILE), ["evaluation.gates.0.metric=acc"])
+
+
 class TestOverrides:
     def test_reach_into_mappings_lists_and_stand_alone_choices(self, write):
         loaded = config.load(write(FILE), ["model.epochs=3", "evaluation.gates.0.metric=macro_f1", "data.text=[a, b]"])

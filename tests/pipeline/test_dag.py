@@ -14,17 +14,18 @@ SCHEMA = """
 feature { name: "text" type: BYTES }
 feature { name: "queue" type: BYTES not_in_environment: "SERVING" }
 feature { name: "language" type: BYTES not_in_environment: "SERVING" }
+feature { name: "rows" type: FLOAT not_in_environment: "SERVING" }
 """
 
 
-def tickets(**data):
+def tickets(evaluation=None, **data):
     values = {"source": {"type": "csv", "path": "t.csv"}, "text": "text", "label": "queue", "segments": ["language"], **data}
     return config.PipelineConfig.model_validate(
         {
             "name": "tickets",
             "data": values,
             "schema": "schema.pbtxt",
-            "evaluation": {"gates": [{"metric": "accuracy", "min": 0.5}]},
+            "evaluation": {"gates": [{"metric": "accuracy", "min": 0.5}], **(evaluation or {})},
         }
     )
 
@@ -33,7 +34,7 @@ class TestRoles:
     def test_a_file_that_fits_passes(self):
         from pipeline import dag
 
-        dag.check_roles(tickets(), schema_file.parse(SCHEMA))
+        dag.check_roles(tickets(evaluation={"weight": "rows"}), schema_file.parse(SCHEMA))
 
     @pytest.mark.parametrize(
         ("data", "schema", "message"),
@@ -41,12 +42,14 @@ class TestRoles:
             (
                 {"label": "topic"},
                 SCHEMA,
-                "data.label names 'topic', which the schema does not list; it lists: language, queue, text",
+                "data.label names 'topic', which the schema does not list; it lists: language, queue, rows, text",
             ),
             ({"segments": ["region"]}, SCHEMA, "data.segments names 'region'"),
             ({"text": "body"}, SCHEMA, "data.text names 'body'"),
             ({"text": "language"}, SCHEMA, "text column 'language' must be in the environment SERVING"),
             ({"exclude": ["language"]}, SCHEMA, "'language' is in data.exclude"),
+            ({"evaluation": {"weight": "count"}}, SCHEMA, "evaluation.weight names 'count', which the schema does not list"),
+            ({"evaluation": {"weight": "language"}}, SCHEMA, "evaluation.weight names 'language', which must be INT or FLOAT"),
             (
                 {},
                 SCHEMA.replace('"queue" type: BYTES not_in_environment: "SERVING"', '"queue" type: BYTES'),

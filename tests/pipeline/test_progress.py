@@ -42,6 +42,27 @@ def test_the_conclusion_tells_verdict_yardsticks_version_and_ends_with_the_repor
     assert lines[-1].endswith("report.html")
 
 
+def test_a_rejected_run_ends_with_a_table_of_what_failed():
+    finding = {
+        "rule": "accuracy gap <= 0.1", "subject": "language", "n": 1200, "value": 0.2, "interval": [0.15, 0.25],
+        "limit": "<= 0.1000", "reason": "the whole interval is above the limit", "outcome": "fail",
+    }  # fmt: skip
+    findings = [{**finding, "outcome": "pass", "rule": "accuracy >= 0.8"}, finding]
+    lines = progress.conclusion({**RECORD, "state": "rejected", "verdict": {"blessed": False, "findings": findings}})
+    assert lines[0] == "rejected: the gate said no"
+    assert lines[1].split()[:3] == ["outcome", "rule", "slice"]
+    assert lines[2].split()[:3] == ["FAIL", "accuracy", "gap"]
+    assert "and 1 passed" in lines
+    assert max(map(len, lines)) <= 100
+
+
+def test_an_override_is_told():
+    statement = {"reason": "rollback", "by": "ada", "at": "2026-01-01T00:00:00+00:00", "failed": ["accuracy >= 0.9"]}
+    assert "released by override of ada at 2026-01-01T00:00:00+00:00: rollback" in progress.conclusion(
+        {**RECORD, "override": statement}
+    )
+
+
 def test_plain_streams_get_whole_lines_and_no_control_characters():
     stream = io.StringIO()
     shown = progress.Progress(stream)
