@@ -14,9 +14,12 @@ RUNTIME = [
     "ml-metadata>=1.21,<1.22",
     "keras>=3.15,<4",
     "tensorboard>=2.20",  # tfx 1.21 forgot it; Keras' TensorBoard callback needs it
+    "grpcio>=1.76",  # the embedded server and its client
+    "protobuf>=6.31",  # their messages, in a pool of their own
     "pyarrow>=18",  # table readers (CSV, JSONL, Parquet)
     "google-crc32c>=1.5",  # checksums of TFRecord frames, written without importing TensorFlow
     "numpy>=1.26",
+    "scipy>=1.11",  # sparse products, in which evaluation sums rows by slice
     "pydantic>=2.7",  # the typed, closed pipeline file
     "pyyaml>=6",
     "jinja2>=3.1",  # the report's template, with escaping
@@ -27,7 +30,23 @@ RUNTIME = [
 EXTRAS = {
     # tfx's own kfp extra is declared only below Python 3.12; the packages work on 3.11 to 3.13.
     "kubeflow": ["kfp==2.16.1", "kfp-kubernetes==2.16.1"],
-    "dev": ["pytest>=8", "pytest-timeout>=2.3", "ruff>=0.14", "mypy>=1.18", "types-pyyaml"],
+    # What executes and exports a notebook, for the tests and `jupyter nbconvert`: two dozen small packages. To edit notebooks any
+    # JupyterLab or editor will do that knows the kernel of .venv; one in here would be nearly thirty packages more, and a web server.
+    # Charts need nothing: they are the report's own HTML and SVG.
+    "notebooks": ["ipykernel>=6.29", "nbclient>=0.10", "nbconvert>=7.16"],
+    # grpcio-tools compiles serving/messages; from 1.82 on it wants a newer protobuf than TensorFlow 2.21 allows. kubernetes-validate is
+    # the one package that brings the JSON schemas of Kubernetes itself (108 MiB), promql-parser reads the alerts and the dashboard:
+    # tests of serving/deploy need no cluster and no network.
+    "dev": [
+        "pytest>=8",
+        "pytest-timeout>=2.3",
+        "ruff>=0.14",
+        "mypy>=1.18",
+        "types-pyyaml",
+        "grpcio-tools>=1.76,<1.82",
+        "kubernetes-validate>=1.37,<2",
+        "promql-parser>=0.12,<1",
+    ],
 }
 
 setup(
@@ -37,7 +56,12 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.11,<3.14",
     packages=find_packages(include=["pipeline", "pipeline.*", "components", "components.*", "serving", "serving.*", "schemas"]),
-    package_data={"pipeline": ["configs/*.yaml"], "components": ["*/*.toml", "*/*.j2"], "schemas": ["*/*.pbtxt"]},
+    package_data={
+        "pipeline": ["configs/*.yaml"],
+        "components": ["*/*.toml", "*/*.j2", "*/*.js"],
+        "schemas": ["*/*.pbtxt"],
+        "serving": ["messages/*.proto", "messages/*.binpb"],
+    },
     install_requires=RUNTIME,
     extras_require=EXTRAS,
     entry_points={"console_scripts": ["parlance = pipeline.cli:main"]},

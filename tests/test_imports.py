@@ -8,8 +8,8 @@ import pytest
 PROJECT = pathlib.Path(__file__).resolve().parent.parent
 ALLOWED = {
     "schemas": {"schemas"},
-    "components": {"schemas", "components"},
-    "pipeline": {"schemas", "components", "pipeline"},
+    "components": {"schemas", "components", "serving"},
+    "pipeline": {"schemas", "components", "pipeline", "serving"},
     "serving": {"schemas", "serving"},
     "benchmarks": {"schemas", "components", "pipeline", "serving", "benchmarks"},
 }
