@@ -31,8 +31,8 @@ from tfx_bsl.coders import example_coder
 
 from components.errors import EnvironmentFailure, ParlanceError, UsageError
 from components.evaluation import report, resampling, scoring, tfma_evaluator, tfma_records
-from components.evaluation.accumulate import ScoredRows
 from components.evaluation.options import EvaluationOptions
+from components.evaluation.scored_rows import ScoredRows
 from components.evaluation.segments import Segment, SegmentColumn, slice_values
 from components.ingestion.row_hash import hash_cells
 

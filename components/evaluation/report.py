@@ -11,10 +11,12 @@ import numpy as np
 
 from components.errors import UsageError
 from components.evaluation import fairness, metrics
-from components.evaluation.accumulate import COVERAGE_STEPS, OVERALL, Accumulator, Plan, View
+from components.evaluation.accumulate import Accumulator
 from components.evaluation.metrics import CALIBRATION_BINS, SCORE_BUCKETS, MetricId, SliceSums
 from components.evaluation.options import CostOptions, EvaluationOptions, resolved
+from components.evaluation.plan import OVERALL, Plan, View
 from components.evaluation.segments import MOST_VALUES, Segment, sort_key
+from components.evaluation.view_sums import COVERAGE_STEPS
 
 FORMAT = 2
 CANDIDATE = "candidate"

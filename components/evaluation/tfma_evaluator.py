@@ -20,7 +20,9 @@ from tensorflow_model_analysis.proto import config_pb2
 from tensorflow_model_analysis.writers import writer as tfma_writers
 
 from components.evaluation import gate, report, tfma_records, tfma_rules
-from components.evaluation.accumulate import Accumulator, Plan, ScoredRows
+from components.evaluation.accumulate import Accumulator
+from components.evaluation.plan import Plan
+from components.evaluation.scored_rows import ScoredRows
 
 SCORED_ROWS = "scored_rows"
 """The key of extracts under which an extractor leaves ScoredRows."""

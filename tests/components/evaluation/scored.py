@@ -9,8 +9,9 @@ import numpy as np
 import pyarrow as pa
 
 from components.evaluation import gate, report, resampling, segments
-from components.evaluation.accumulate import Accumulator, ScoredRows
+from components.evaluation.accumulate import Accumulator
 from components.evaluation.options import EvaluationOptions
+from components.evaluation.scored_rows import ScoredRows
 
 LANGUAGE = segments.Segment((segments.SegmentColumn("language", "language"),))
 CROSS = segments.Segment((segments.SegmentColumn("language", "language"), segments.SegmentColumn("app", "app")))

@@ -9,8 +9,10 @@ import pytest
 
 from components.errors import UsageError
 from components.evaluation import accumulate, metrics, resampling
-from components.evaluation.accumulate import OVERALL, Accumulator, Plan, ScoredRows, View
+from components.evaluation.accumulate import Accumulator
 from components.evaluation.metrics import MetricId
+from components.evaluation.plan import OVERALL, Plan, View
+from components.evaluation.scored_rows import ScoredRows
 from components.evaluation.segments import MOST_VALUES, Segment, SegmentColumn
 
 LABELS = ("a", "b", "c", "d")

@@ -8,6 +8,7 @@ import pytest
 from components.errors import UsageError
 from components.evaluation import accumulate, report, resampling
 from components.evaluation.options import EvaluationOptions
+from components.evaluation.scored_rows import ScoredRows
 from components.evaluation.segments import Segment, SegmentColumn
 
 CLASSES = ("cancel", "order", "pay")
@@ -43,7 +44,7 @@ def measure(
     )
     accumulator = accumulate.Accumulator(report.plan(measured))
     accumulator.add(
-        accumulate.ScoredRows(
+        ScoredRows(
             unit=resampling.units(0, len(actual), salt=0) if unit is None else unit,
             actual=pa.array(actual, pa.string()),
             scores={"candidate": sure(classes, predicted) if scores is None else np.asarray(scores, np.float32)}
