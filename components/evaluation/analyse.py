@@ -2,7 +2,7 @@
 
 TFMA's framework is kept (its extracts, evaluators, writers, slice keys and result files, so `tfma.load_eval_result`,
 `tfma.load_validation_result` and its views work), its inner loop is not: stock TFMA pays per row and slice in Python. Here an
-extractor scores whole batches with the model's own `serving_examples` signature on all cores, and an evaluator (see
+extractor scores whole batches with the model's own signature for them on all cores, and an evaluator (see
 `tfma_evaluator`) sums them up.
 """
 
@@ -78,9 +78,9 @@ def analyse(
     Writes metrics.json, confusion.json, verdict.json and TFMA's own result files.
 
     Args:
-      model_path: SavedModel of the candidate; its signature `serving_examples` maps serialized tf.Examples [n] to `classes`
-        (string [n, classes], the same row n times), `scores` (float [n, classes]) and, where it can abstain, `abstained` (bool [n])
-        and `abstain_threshold` (float [n], 0 for none).
+      model_path: SavedModel of the candidate; its signature `evaluation`, or `serving_examples` where it has none, maps serialized
+        tf.Examples [n] to `classes` (string [n, classes], the same row n times), `scores` (float [n, classes]) and, where it can
+        abstain, `abstained` (bool [n]) and `abstain_threshold` (float [n], 0 for none).
       baseline_path: SavedModel of the last blessed model; its classes may differ, they are matched by name.
       example_pattern: Glob of TFRecord files (gzip if they end in .gz) of tf.Examples with raw columns.
       columns: Which columns mean what.

@@ -19,6 +19,10 @@ from components.errors import EnvironmentFailure
 from components.evaluation.report import BASELINE
 
 SIGNATURE = "serving_examples"
+"""Answers with classes and scores; every model has it."""
+
+DETAILED_SIGNATURE = "evaluation"
+"""Also says which rows the model abstains from; models of other origin need not have it."""
 
 
 class UnusableBaseline(EnvironmentFailure):
@@ -60,7 +64,8 @@ class Scorer:
         try:
             # The signature does not keep the model's variables and tables alive; the model does.
             self._model = tf.saved_model.load(path)
-            self._signature = self._model.signatures[SIGNATURE]
+            signatures = self._model.signatures
+            self._signature = signatures[DETAILED_SIGNATURE if DETAILED_SIGNATURE in signatures else SIGNATURE]
         except Exception as error:  # what a damaged model raises has no common class
             raise self._failure(
                 f"{self._described} must be a SavedModel with the signature {SIGNATURE!r}; loading it ended in {type(error).__name__}"

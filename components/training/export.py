@@ -22,6 +22,7 @@ from components.transform.columns import Columns
 
 SERVING_DEFAULT = "serving_default"
 SERVING_EXAMPLES = "serving_examples"
+EVALUATION = "evaluation"
 
 # A request cannot leave an integer out of a column of a batch; this value says that it is absent, as NaN does for floats.
 ABSENT_INTEGER = tf.int64.min
@@ -86,27 +87,38 @@ class Servable(tf.Module):
         }
 
     def serve_examples(self, inputs: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Answers serialized tf.Examples.
+        """Answers serialized tf.Examples as TensorFlow Serving's Classify wants it, which takes these two outputs and no others.
 
         Args:
           inputs: Serialized examples, shape [B].
 
         Returns:
-          `classes` [B, C] string and `scores` [B, C] float32, in vocabulary order; `abstained` [B] bool; `abstain_threshold` [B]
-          float32, the same in every row, 0 without a threshold.
+          `classes` [B, C] string and `scores` [B, C] float32, in vocabulary order.
         """
         scores = self._probabilities(tf.io.parse_example(inputs, raw_spec(self.columns, with_label=False)))
-        rows = tf.shape(scores)[0]
-        best, index = tf.math.top_k(scores, 1)
+        return {"classes": tf.tile(tf.constant([self.classes]), [tf.shape(scores)[0], 1]), "scores": scores}
+
+    def evaluate_examples(self, inputs: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Answers serialized tf.Examples with everything an evaluation asks for.
+
+        Args:
+          inputs: Serialized examples, shape [B].
+
+        Returns:
+          What `serve_examples` returns; `abstained` [B] bool; `abstain_threshold` [B] float32, the same in every row, 0 without a
+          threshold.
+        """
+        answer = self.serve_examples(inputs)
+        best, index = tf.math.top_k(answer["scores"], 1)
+        threshold = tf.constant(self._abstention.threshold or 0.0, tf.float32)
         return {
-            "classes": tf.tile(tf.constant([self.classes]), [rows, 1]),
-            "scores": scores,
+            **answer,
             "abstained": self._abstained(best[:, 0], index[:, 0]),
-            "abstain_threshold": tf.fill([rows], tf.constant(self._abstention.threshold or 0.0, tf.float32)),
+            "abstain_threshold": tf.fill([tf.shape(best)[0]], threshold),
         }
 
     def save(self, directory: str) -> None:
-        """Writes the SavedModel with its two signatures."""
+        """Writes the SavedModel with its three signatures."""
         columns = {_placeholder(position, name): name for position, name in enumerate(self.columns.inputs)}
         types = {name: kind.dtype for name, kind in raw_spec(self.columns, with_label=False).items()}
         by_columns = tf.function(
@@ -114,8 +126,13 @@ class Servable(tf.Module):
         ).get_concrete_function(
             **{placeholder: tf.TensorSpec([None], types[name], placeholder) for placeholder, name in columns.items()}
         )
-        by_examples = tf.function(self.serve_examples).get_concrete_function(tf.TensorSpec([None], tf.string, "inputs"))
-        tf.saved_model.save(self, directory, signatures={SERVING_DEFAULT: by_columns, SERVING_EXAMPLES: by_examples})
+        serialized = tf.TensorSpec([None], tf.string, "inputs")
+        signatures = {
+            SERVING_DEFAULT: by_columns,
+            SERVING_EXAMPLES: tf.function(self.serve_examples).get_concrete_function(serialized),
+            EVALUATION: tf.function(self.evaluate_examples).get_concrete_function(serialized),
+        }
+        tf.saved_model.save(self, directory, signatures=signatures)
         renamed = {placeholder: name for placeholder, name in columns.items() if placeholder != name}
         if renamed:
             _rename_inputs(os.path.join(directory, tf.saved_model.SAVED_MODEL_FILENAME_PB), renamed)

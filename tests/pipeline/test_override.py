@@ -9,6 +9,7 @@ import yaml
 from components.errors import EnvironmentFailure, UsageError
 from components.release import push
 from pipeline import records
+from tests.components.reporting.runs import rejected_model
 
 pytestmark = pytest.mark.tensorflow  # importing TFX here, in a process that also runs TensorFlow tests, imports it whole
 
@@ -77,7 +78,9 @@ class RejectedRun:
 
         saved_model = {"Format-Serving/saved_model.pb": "model", "Format-Serving/variables/v": "weights"}
         schema = 'feature { name: "text" type: BYTES } feature { name: "queue" type: BYTES not_in_environment: "SERVING" }'
-        metrics = json.dumps({"candidate": {"slices": [{"slice": {}, "metrics": {"accuracy": 0.5}}]}})
+        measured = rejected_model()
+        evaluated = {"metrics": measured.metrics, "confusion": measured.confusion, "verdict": measured.verdict}
+        ingested = {"summary.json": json.dumps(measured.ingestion)}
         with metadata.Metadata(self.root.metadata_config()) as connection:
             contexts = [
                 context_lib.register_context_if_not_exists(connection, kind, name)
@@ -89,7 +92,7 @@ class RejectedRun:
                 execution = execution_lib.prepare_execution(connection, kind, mlmd.Execution.COMPLETE)
                 return execution_lib.put_execution(connection, execution, contexts, inputs, outputs).id
 
-            examples = artifact(standard_artifacts.Examples, "examples", {}, content_fingerprint="f00d")
+            examples = artifact(standard_artifacts.Examples, "examples", ingested, content_fingerprint="f00d")
             schema = artifact(standard_artifacts.Schema, "schema", {"schema.pbtxt": schema})
             put("gen", {}, {"examples": [examples], "schema": [schema]})
             models = {name: artifact(standard_artifacts.Model, name, saved_model) for name in ("baseline", "model")}
@@ -105,7 +108,8 @@ class RejectedRun:
                 current_model=models["model"].uri,
                 baseline_model_id=self.ids["baseline"],
             )
-            evaluation = artifact(standard_artifacts.ModelEvaluation, "evaluation", {"metrics.json": metrics})
+            files = {f"{name}.json": json.dumps(content) for name, content in evaluated.items()}
+            evaluation = artifact(standard_artifacts.ModelEvaluation, "evaluation", files)
             self.ids["evaluator"] = put(
                 "evaluator",
                 {"model": [models["model"]], "examples": [examples]},
@@ -162,7 +166,10 @@ class TestRelease:
         assert manifest["override"]["by"]
         assert manifest["override"]["at"].endswith("+00:00")
         assert (manifest["pipeline"], manifest["run"], manifest["config_sha256"]) == ("tickets", RUN, "c0ffee")
-        assert (manifest["data_fingerprint"], manifest["metrics"]) == ("f00d", {"accuracy": 0.5})
+        assert (manifest["data_fingerprint"], manifest["metrics"]) == (
+            "f00d",
+            rejected_model().metrics["candidate"]["slices"][0]["metrics"],
+        )
 
     def test_is_in_the_record_and_leaves_the_verdict_alone(self, rejected):
         record = override(rejected)

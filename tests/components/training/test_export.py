@@ -71,15 +71,30 @@ class TestServingExamples:
     def test_answers_no_rows(self, model):
         answer = model.signatures["serving_examples"](inputs=tf.constant([], tf.string))
         assert {name: values.shape.as_list() for name, values in answer.items()} == {
-            "classes": [0, 4], "scores": [0, 4], "abstained": [0], "abstain_threshold": [0],
+            "classes": [0, 4], "scores": [0, 4],
         }  # fmt: skip
+
+    def test_has_the_outputs_that_classify_takes_and_no_others(self, model):
+        assert set(model.signatures["serving_examples"].structured_outputs) == {"classes", "scores"}
+
+
+class TestEvaluation:
+    def test_says_what_serving_examples_says(self, model, tiny_run, as_example):
+        examples = tf.constant([as_example(row) for row in tiny_run.rows["eval"]])
+        served, evaluated = (model.signatures[name](inputs=examples) for name in ("serving_examples", "evaluation"))
+        for name in served:
+            assert (served[name].numpy() == evaluated[name].numpy()).all()
+
+    def test_answers_no_rows(self, model):
+        answer = model.signatures["evaluation"](inputs=tf.constant([], tf.string))
+        assert answer["abstained"].shape == answer["abstain_threshold"].shape == [0]
 
 
 class TestAbstaining:
     def test_is_never_without_the_option(self, model, tiny_run, as_example):
         rows = [*tiny_run.rows["eval"], {}]
         by_columns = model.signatures["serving_default"](**columns(rows))
-        by_example = model.signatures["serving_examples"](inputs=tf.constant([as_example(row) for row in rows]))
+        by_example = model.signatures["evaluation"](inputs=tf.constant([as_example(row) for row in rows]))
         assert not by_columns["abstained"].numpy().any()
         assert not by_example["abstained"].numpy().any()
         assert by_example["abstain_threshold"].numpy().tolist() == [0.0] * len(rows)
@@ -88,7 +103,7 @@ class TestAbstaining:
         rows = [*tiny_run.rows["eval"], {}]
         model = tf.saved_model.load(str(abstaining / "model"))
         by_columns = model.signatures["serving_default"](**columns(rows))
-        by_example = model.signatures["serving_examples"](inputs=tf.constant([as_example(row) for row in rows]))
+        by_example = model.signatures["evaluation"](inputs=tf.constant([as_example(row) for row in rows]))
         [threshold] = np.unique(by_example["abstain_threshold"])
         out_of_scope = by_columns["label"].numpy() == b"refund"
         below = by_columns["score"].numpy() < threshold

@@ -18,7 +18,7 @@ def record(folder):
 
 
 def serve(folder, examples):
-    answer = tf.saved_model.load(str(folder / "model")).signatures["serving_examples"](inputs=tf.constant(examples))
+    answer = tf.saved_model.load(str(folder / "model")).signatures["evaluation"](inputs=tf.constant(examples))
     return {name: values.numpy() for name, values in answer.items()}
 
 
