@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, TextIO
 
 from components.errors import ParlanceError, UsageError
+from pipeline import predict as predict_command
 
 DEFAULT_ROOT = ".parlance"
 _STATE_CODES = {"succeeded": 0, "rejected": 1}
@@ -104,6 +105,10 @@ def _parser() -> argparse.ArgumentParser:
     gate.add_argument("--reason", metavar="TEXT", help="with --override: why; it goes into manifest, record and ML Metadata")
     report = add_of_run("report", _report, "Say where a run's report is, or open it.")
     report.add_argument("--open", action="store_true", help="open it in a browser")
+
+    predict_command.add_arguments(
+        add("predict", _predict, "Ask a running model server for predictions.", 'parlance predict "turn on the kitchen light"')
+    )
     return parser
 
 
@@ -289,6 +294,10 @@ def _report(options: argparse.Namespace) -> int:
 
         webbrowser.open(pathlib.Path(path).as_uri())
     return 0
+
+
+def _predict(options: argparse.Namespace) -> int:
+    return predict_command.run(options, sys.stdout, sys.stderr)
 
 
 def _records(root: str) -> Any:
