@@ -15,6 +15,7 @@ from typing import Any, TextIO
 
 from components.errors import ParlanceError, UsageError
 from pipeline import predict as predict_command
+from pipeline import serve as serve_command
 
 DEFAULT_ROOT = ".parlance"
 _STATE_CODES = {"succeeded": 0, "rejected": 1}
@@ -106,6 +107,12 @@ def _parser() -> argparse.ArgumentParser:
     report = add_of_run("report", _report, "Say where a run's report is, or open it.")
     report.add_argument("--open", action="store_true", help="open it in a browser")
 
+    serve = add(
+        "serve", serve_command.run, "Serve the released models over gRPC and REST, as TensorFlow Serving does.",
+        "parlance serve --port 8500",
+    )  # fmt: skip
+    add_root(serve)
+    serve_command.add_arguments(serve)
     predict_command.add_arguments(
         add("predict", _predict, "Ask a running model server for predictions.", 'parlance predict "turn on the kitchen light"')
     )

@@ -20,7 +20,9 @@ def parlance(*arguments, cwd=None, **environment):
 
 
 class TestHelp:
-    @pytest.mark.parametrize("command", [[], ["run"], ["init"], ["doctor"], ["runs"], ["show"], ["report"], ["gate"], ["predict"]])
+    @pytest.mark.parametrize(
+        "command", [[], ["run"], ["init"], ["doctor"], ["runs"], ["show"], ["report"], ["gate"], ["serve"], ["predict"]]
+    )
     def test_every_command_explains_itself_with_an_example(self, command):
         shown = parlance(*command, "--help")
         assert shown.returncode == 0

@@ -1,0 +1,329 @@
+"""The gRPC services: PredictionService, ModelService, and where wanted the health and profiler services.
+
+    server = grpc.server(executor)
+    server.add_generic_rpc_handlers(handlers(manager, metrics))
+
+Methods are registered by name with the messages of `serving.messages`. Anything else a client calls is UNIMPLEMENTED, as it is on the
+stock server.
+
+Requests are parsed here, not by grpc, which would log a stack trace for each one that is malformed.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import time
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import grpc
+from google.protobuf.message import DecodeError
+
+from serving.messages import (
+    ClassificationRequest,
+    GetModelMetadataRequest,
+    GetModelStatusRequest,
+    GetModelStatusResponse,
+    HealthCheckRequest,
+    HealthCheckResponse,
+    ModelSpec,
+    MultiInferenceRequest,
+    PredictRequest,
+    RegressionRequest,
+    ReloadConfigRequest,
+    ReloadConfigResponse,
+)
+from serving.server import profiler
+from serving.server.errors import ServingError, StatusCode
+from serving.server.manager import ServableManager
+from serving.server.metrics import Metrics
+from serving.server.servable import Servable, check_metadata_request
+
+PREDICTION_SERVICE = "tensorflow.serving.PredictionService"
+MODEL_SERVICE = "tensorflow.serving.ModelService"
+HEALTH_SERVICE = "grpc.health.v1.Health"
+# The stock server names them without their package.
+_HEALTH_NAMES = ("", "ModelService", "PredictionService")
+_ENTRYPOINT = "GRPC"
+_MAX_MESSAGE = 1024
+_TRUNCATED = "...TRUNCATED"
+_CODES = {code: grpc.StatusCode[code.name] for code in StatusCode}
+# grpc tells "no deadline" by a time that is far away.
+_NO_DEADLINE_SECONDS = 1e9
+
+Behaviour = Callable[[bytes, Any], bytes]
+
+logger = logging.getLogger(__name__)
+
+
+class RequestLogger(Protocol):
+    """What may record requests, as `serving.server.request_log.RequestLog`."""
+
+    def samples(self) -> bool:
+        """Whether the next request is to be recorded."""
+
+    def record(self, request: Any, response: Any, *, seconds: float, origin: str) -> None:
+        """Records a request that was answered, of any API; quick, and raises nothing."""
+
+
+class Admission:
+    """Whether new requests are let in; those already in are not concerned.
+
+    Attributes:
+        open: Set to False before the server stops. From then on requests are refused as UNAVAILABLE, which tells clients to send them
+            elsewhere. grpc itself cancels what arrives while it stops, and a cancelled request is lost.
+    """
+
+    def __init__(self) -> None:
+        self.open = True
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Services:
+    """Which services are offered besides PredictionService and ModelService.
+
+    Attributes:
+        health: Offer the health service. Its streaming method Watch is UNIMPLEMENTED, which clients take for "always healthy": each
+            watcher would hold a thread.
+        profiler: Offer the profiler service.
+    """
+
+    health: bool = False
+    profiler: bool = False
+
+
+def handlers(
+    manager: ServableManager,
+    metrics: Metrics,
+    services: Services | None = None,
+    request_log: RequestLogger | None = None,
+    admission: Admission | None = None,
+) -> list[grpc.GenericRpcHandler]:
+    """The handlers to add to a grpc server.
+
+    Args:
+        manager: The models.
+        metrics: Told of every request.
+        services: What is offered besides.
+        request_log: Given the successful requests that it samples.
+        admission: Lets requests in; None lets all in.
+    """
+    services = services or Services()
+    admission = admission or Admission()
+    prediction = _PredictionService(manager, metrics, request_log)
+    model = _ModelService(manager, metrics)
+    offered: dict[str, dict[str, Behaviour]] = {
+        PREDICTION_SERVICE: {
+            "Predict": prediction.predict,
+            "Classify": prediction.classify,
+            "Regress": prediction.regress,
+            "MultiInference": prediction.multi_inference,
+            "GetModelMetadata": prediction.metadata,
+        },
+        MODEL_SERVICE: {"GetModelStatus": model.status, "HandleReloadConfigRequest": model.reload},
+    }
+    if services.profiler:
+        offered[profiler.SERVICE] = {"Profile": _profile}
+    admitted = {
+        service: {method: _admitted(admission, behaviour) for method, behaviour in methods.items()}
+        for service, methods in offered.items()
+    }
+    if services.health:
+        admitted[HEALTH_SERVICE] = {"Check": lambda request, context: _check_health(admission, request, context)}
+    return [
+        grpc.method_handlers_generic_handler(
+            service, {method: grpc.unary_unary_rpc_method_handler(behaviour) for method, behaviour in methods.items()}
+        )
+        for service, methods in admitted.items()
+    ]
+
+
+def _admitted(admission: Admission, behaviour: Behaviour) -> Behaviour:
+    def answer(message: bytes, context: grpc.ServicerContext) -> bytes:
+        if not admission.open:
+            context.abort(grpc.StatusCode.UNAVAILABLE, "The server is shutting down.")
+        return behaviour(message, context)
+
+    return answer
+
+
+class _PredictionService:
+    """The methods of PredictionService."""
+
+    def __init__(self, manager: ServableManager, metrics: Metrics, request_log: RequestLogger | None):
+        self._manager = manager
+        self._metrics = metrics
+        self._request_log = request_log
+
+    def predict(self, message: bytes, context: grpc.ServicerContext) -> bytes:
+        return self._infer("Predict", PredictRequest, Servable.predict, message, context)
+
+    def classify(self, message: bytes, context: grpc.ServicerContext) -> bytes:
+        return self._infer("Classify", ClassificationRequest, Servable.classify, message, context)
+
+    def regress(self, message: bytes, context: grpc.ServicerContext) -> bytes:
+        return self._infer("Regress", RegressionRequest, Servable.regress, message, context)
+
+    def multi_inference(self, message: bytes, context: grpc.ServicerContext) -> bytes:
+        started = time.monotonic()
+        request = _parsed(MultiInferenceRequest, message, context)
+
+        def answer() -> Any:
+            # Without tasks upstream looks at an empty ModelSpec, not at a missing one.
+            spec = request.tasks[0].model_spec if request.tasks else ModelSpec()
+            with self._manager.servable(spec) as servable:
+                return servable.multi_inference(request, _deadline(context, started))
+
+        return _answered(answer, context)
+
+    def metadata(self, message: bytes, context: grpc.ServicerContext) -> bytes:
+        request = _parsed(GetModelMetadataRequest, message, context)
+
+        def answer() -> Any:
+            spec = request.model_spec if request.HasField("model_spec") else None
+            if spec is not None:
+                check_metadata_request(request)
+            with self._manager.servable(spec) as servable:
+                return servable.metadata(request)
+
+        return _answered(answer, context)
+
+    def _infer(
+        self,
+        api: str,
+        request_type: Any,
+        method: Callable[[Servable, Any, float | None], Any],
+        message: bytes,
+        context: grpc.ServicerContext,
+    ) -> bytes:
+        started = time.monotonic()
+        request = _parsed(request_type, message, context)
+        spec, failure = request.model_spec, None
+        try:
+            with self._manager.servable(spec if request.HasField("model_spec") else None) as servable:
+                response = method(servable, request, _deadline(context, started))
+            content: bytes = response.SerializeToString()
+        except ServingError as error:
+            failure = error
+        except Exception as error:
+            failure = _unexpected(error)
+        seconds = time.monotonic() - started
+        self._metrics.observe_request(spec.name, api, _ENTRYPOINT, seconds, StatusCode.OK if failure is None else failure.code)
+        if failure is not None:
+            _abort(context, failure)
+        log = self._request_log
+        if log is not None and log.samples():
+            log.record(request, response, seconds=seconds, origin=_ENTRYPOINT)
+        return content
+
+
+class _ModelService:
+    """The methods of ModelService."""
+
+    def __init__(self, manager: ServableManager, metrics: Metrics):
+        self._manager = manager
+        self._metrics = metrics
+
+    def status(self, message: bytes, context: grpc.ServicerContext) -> bytes:
+        request = _parsed(GetModelStatusRequest, message, context)
+        return _answered(lambda: _model_status(self._manager, request), context)
+
+    def reload(self, message: bytes, context: grpc.ServicerContext) -> bytes:
+        request = _parsed(ReloadConfigRequest, message, context)
+
+        def answer() -> Any:
+            if request.config.WhichOneof("config") != "model_config_list":
+                raise ServingError(
+                    StatusCode.INVALID_ARGUMENT,
+                    "ServerModelConfig type not supported by HandleReloadConfigRequest. "
+                    "Only ModelConfigList is currently supported",
+                )
+            before = self._metrics.counters()
+            self._manager.reload(request.config, cancelled=lambda: not context.is_active())
+            response = ReloadConfigResponse()
+            response.status.SetInParent()
+            after = self._metrics.counters()
+            for name in request.metric_names:
+                counter = name.replace("/", ":")
+                if counter in after:
+                    response.metric.add(name=name, int64_value_increase=after[counter] - before[counter])
+            return response
+
+        try:
+            return _answered(answer, context)
+        finally:
+            if context.code() is not None:
+                logger.error("ReloadConfig failed: %s", context.details())
+
+
+def _model_status(manager: ServableManager, request: Any) -> Any:
+    """Answers a GetModelStatusRequest with a GetModelStatusResponse.
+
+    Raises:
+        ServingError: INVALID_ARGUMENT or NOT_FOUND.
+    """
+    if not request.HasField("model_spec"):
+        raise ServingError(StatusCode.INVALID_ARGUMENT, "Missing ModelSpec")
+    spec = request.model_spec
+    response = GetModelStatusResponse()
+    response.model_version_status.extend(manager.statuses(spec.name, spec.version.value if spec.HasField("version") else None))
+    return response
+
+
+def _check_health(admission: Admission, message: bytes, context: grpc.ServicerContext) -> bytes:
+    if _parsed(HealthCheckRequest, message, context).service not in _HEALTH_NAMES:
+        context.abort(grpc.StatusCode.NOT_FOUND, "service name unknown")
+    status = HealthCheckResponse.SERVING if admission.open else HealthCheckResponse.NOT_SERVING
+    content: bytes = HealthCheckResponse(status=status).SerializeToString()
+    return content
+
+
+def _profile(message: bytes, context: grpc.ServicerContext) -> bytes:
+    try:
+        return profiler.profile(message)
+    except ServingError as error:
+        _abort(context, error)
+        raise
+
+
+def _parsed(message_type: Any, content: bytes, context: grpc.ServicerContext) -> Any:
+    try:
+        return message_type.FromString(content)
+    except DecodeError:
+        context.abort(grpc.StatusCode.INTERNAL, "Unable to parse request")
+
+
+def _answered(answer: Callable[[], Any], context: grpc.ServicerContext) -> bytes:
+    """The serialized answer of a method that is not measured."""
+    try:
+        content: bytes = answer().SerializeToString()
+        return content
+    except ServingError as error:
+        failure = error
+    except Exception as error:
+        failure = _unexpected(error)
+    _abort(context, failure)
+    raise failure
+
+
+def _deadline(context: grpc.ServicerContext, now: float) -> float | None:
+    remaining = context.time_remaining()
+    return now + remaining if remaining is not None and remaining < _NO_DEADLINE_SECONDS else None
+
+
+def _unexpected(error: Exception) -> ServingError:
+    # The error may quote the request, so neither the log nor the caller sees more than where it came from.
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    where = f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}" if trace is not None else "an unknown place"
+    logger.error("Answering a request failed unexpectedly: %s at %s", type(error).__name__, where)
+    return ServingError(StatusCode.INTERNAL, f"Unexpected {type(error).__name__}.")
+
+
+def _abort(context: grpc.ServicerContext, error: ServingError) -> None:
+    message = error.message
+    if len(message) > _MAX_MESSAGE:
+        message = message[:_MAX_MESSAGE] + _TRUNCATED
+    context.abort(_CODES[error.code], message)
