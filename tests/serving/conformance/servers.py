@@ -168,6 +168,8 @@ class ServerProcess:
     def __init__(self, command, folder, *flags, **named):
         self.port, self.rest_port = free_port(), free_port()
         given = {"port": self.port, "rest_api_port": self.rest_port, "file_system_poll_wait_seconds": 1, **named}
+        # gRPC first, then REST, so whoever waits for the first may come too early for the second.
+        self._opened = [port for port in (given["port"], given["rest_api_port"]) if port]
         self.log = pathlib.Path(folder) / f"server-{self.port}.log"
         arguments = [*flags, *(f"--{name}={value}" for name, value in given.items() if value is not None)]
         with self.log.open("wb") as log:
@@ -181,7 +183,8 @@ class ServerProcess:
             assert self.process.poll() is None, self.said()
             with contextlib.suppress(OSError):
                 if target is None:
-                    socket.create_connection(("127.0.0.1", self.port), 1.0).close()
+                    for port in self._opened:
+                        socket.create_connection(("127.0.0.1", port), 1.0).close()
                 else:
                     link = socket.socket(socket.AF_UNIX)
                     link.connect(target)
