@@ -37,7 +37,7 @@ _VALUE_LIMITS = ("min", "max", "above_majority", "max_drop")
 _FAIRNESS_LIMITS = ("max_gap", "min_ratio")
 _ALL_METRICS = (*METRICS, *RANKING_METRICS, *CLASS_METRICS, *CRITERIA)
 # All others are shares, between 0 and 1.
-_UNBOUNDED = frozenset({"log_loss", "cost_per_1000"})
+UNBOUNDED = frozenset({"log_loss", "cost_per_1000"})
 
 
 def metric_id(metric: str, class_: str | None) -> str:
@@ -185,7 +185,7 @@ class Gate(FairnessMetric):
             return f"{self.metric} compares groups, so its limit is max_gap or min_ratio"
         if self.metric == "positive_rate" and limit in ("above_majority", "max_drop"):
             return "no direction of positive_rate is better, so its limit is min or max (between groups: demographic_parity)"
-        if self.metric not in _UNBOUNDED and limit in ("min", "max", "max_gap") and not 0 <= getattr(self, limit) <= 1:
+        if self.metric not in UNBOUNDED and limit in ("min", "max", "max_gap") and not 0 <= getattr(self, limit) <= 1:
             return f"{self.metric} is a share, so {limit} is between 0 and 1"
         if limit not in _FAIRNESS_LIMITS:
             return None

@@ -1,10 +1,13 @@
-"""What metrics are called on a page, and which of them are better when smaller."""
+"""What metrics are called on a page, and how their values are read."""
 
 from __future__ import annotations
 
 import re
 
+from components.evaluation.options import UNBOUNDED, lower_is_better, parse_metric_id
 from components.reporting.formats import AMOUNT_DIGITS, METRIC_DIGITS
+
+__all__ = ["criterion", "digits", "is_neutral", "is_share", "lower_is_better", "title"]
 
 _TITLES = {
     "accuracy": "Accuracy",
@@ -31,9 +34,6 @@ _CRITERIA = {
     "equal_opportunity": "Equal opportunity",
     "equalised_odds": "Equalised odds",
 }
-_LOWER_IS_BETTER = frozenset({"log_loss", "calibration_error", "cost_per_1000", "false_positive_rate"})
-# Their values are no shares: they may exceed 1, so they have no place on an axis of shares.
-_UNBOUNDED = frozenset({"log_loss", "cost_per_1000"})
 _AMOUNTS = frozenset({"cost_per_1000"})
 _NEUTRAL = frozenset({"positive_rate"})
 _OF_A_CLASS = re.compile(r"(?P<metric>\w+)\((?P<class>.*)\)", re.DOTALL)
@@ -53,14 +53,9 @@ def criterion(name: str | None) -> str:
     return _CRITERIA.get(name, name) if name else ""
 
 
-def lower_is_better(metric: str) -> bool:
-    """Says whether a smaller value is the better one."""
-    return _base(metric) in _LOWER_IS_BETTER
-
-
 def is_share(metric: str) -> bool:
-    """Says whether a metric lies between 0 and 1."""
-    return _base(metric) not in _UNBOUNDED
+    """Says whether a metric lies between 0 and 1; others may exceed 1, so they have no place on an axis of shares."""
+    return _base(metric) not in UNBOUNDED
 
 
 def digits(metric: str) -> int:
@@ -74,4 +69,4 @@ def is_neutral(metric: str) -> bool:
 
 
 def _base(metric: str) -> str:
-    return metric.partition("(")[0]
+    return parse_metric_id(metric)[0]

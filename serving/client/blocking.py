@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import TracebackType
@@ -16,15 +17,15 @@ from serving.client.prediction import Prediction, VersionStatus
 from serving.client.signatures import ModelMetadata
 
 
-class BlockingClient:
+class BlockingClient(abc.ABC):
     """What `Client` and `RestClient` have in common. Thread-safe; a context manager."""
 
     _operations: Operations
     _on_call: Callable[[CallRecord], None] | None
 
+    @abc.abstractmethod
     def close(self) -> None:
         """Closes the connection; later calls fail."""
-        raise NotImplementedError
 
     def __enter__(self) -> Self:
         return self
@@ -291,13 +292,13 @@ class BlockingClient:
         finally:
             observer(calls.record(call, answer, code, time.perf_counter() - started))
 
+    @abc.abstractmethod
     def _perform(self, call: Call) -> Any:
         """Makes one call.
 
         Raises:
             ClientError: It failed.
         """
-        raise NotImplementedError
 
 
 class ServerAdministration(BlockingClient):
