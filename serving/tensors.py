@@ -12,6 +12,7 @@ by element, protobuf's containers take 3 ms for 65,536 floats, this way takes 0.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from typing import Any
 
@@ -25,6 +26,7 @@ MAX_EXPANDED_BYTES = 1 << 28
 # Below this number of elements protobuf's own containers are faster than going through the wire format.
 _FEW = 48
 _MAX_ELEMENTS = 2**63 - 1
+_ALL_BITS = 2**64 - 1
 _MAX_DIMENSIONS = 254
 
 
@@ -75,6 +77,7 @@ _KINDS: dict[int, _Kind] = {
     DataType.DT_UINT4: _kind("u1", "int_val", "varint"),
 }
 _FIELD_NUMBERS = {kind.field: TensorProto.DESCRIPTOR.fields_by_name[kind.field].number for kind in _KINDS.values()}
+_CONTENT_NUMBER = TensorProto.DESCRIPTOR.fields_by_name["tensor_content"].number
 # numpy knows these by name when ml_dtypes is loaded.
 _EXTENSION_TYPES = {
     "bfloat16": DataType.DT_BFLOAT16,
@@ -228,6 +231,18 @@ def to_proto(tensor: Tensor, *, content: bool = False) -> Any:
     """Writes a tensor as a TensorProto of ours.
 
     Args:
+        tensor, content: See `serialized`.
+
+    Raises:
+        TypeError: Elements of this type do not travel.
+    """
+    return TensorProto.FromString(serialized(tensor, content=content))
+
+
+def serialized(tensor: Tensor, *, content: bool = False) -> bytes:
+    """Writes a tensor as the bytes of a TensorProto: for a small one, that takes a third of the time of filling a message.
+
+    Args:
         tensor: The tensor.
         content: Put numbers into tensor_content (smaller, and what requests use) instead of the typed field (what TensorFlow
             Serving answers with, and what clients that read `float_val` rely on). Strings always go into string_val.
@@ -239,24 +254,34 @@ def to_proto(tensor: Tensor, *, content: bool = False) -> Any:
     if kind is None:
         raise TypeError(f"tensors of {_type_name(tensor.dtype)} cannot be sent or received")
     array = tensor.array
+    parts = [_type_and_shape(tensor.dtype, array.shape)]
     if kind.encoding == "string":
-        proto = TensorProto(string_val=array.ravel().tolist())
-    elif content or kind.encoding == "bytes":
-        proto = TensorProto()
-        setattr(proto, "tensor_content" if content else kind.field, np.ascontiguousarray(array, kind.storage).tobytes())
-    elif array.size <= _FEW:
-        proto = TensorProto()
-        getattr(proto, kind.field).extend(np.ascontiguousarray(array, kind.storage).ravel().view(kind.wire).tolist())
-    else:
-        entries = np.ascontiguousarray(array, kind.storage).ravel().view(kind.wire)
-        packed = entries.tobytes() if kind.encoding == "fixed" or kind.wire == np.bool_ else _packed_varints(entries)
-        proto = TensorProto.FromString(wire.field(_FIELD_NUMBERS[kind.field], packed))
-    proto.dtype = tensor.dtype
-    shape = proto.tensor_shape
-    shape.SetInParent()
-    for size in array.shape:
-        shape.dim.add().size = size
-    return proto
+        tag = wire.tag(_FIELD_NUMBERS[kind.field])
+        for string in array.ravel().tolist():
+            parts += (tag, wire.varint(len(string)), string)
+    elif array.size:
+        if array.dtype != kind.storage:
+            array = array.astype(kind.storage)
+        if content or kind.encoding in ("bytes", "fixed") or kind.wire == np.bool_:
+            # tobytes puts the elements of any layout in order.
+            packed = array.tobytes()
+        else:
+            entries = np.ascontiguousarray(array).ravel().view(kind.wire)
+            packed = _few_packed_varints(entries) if array.size <= _FEW else _packed_varints(entries)
+        number = _CONTENT_NUMBER if content else _FIELD_NUMBERS[kind.field]
+        parts += (wire.tag(number), wire.varint(len(packed)), packed)
+    return b"".join(parts)
+
+
+@functools.lru_cache(maxsize=1024)
+def _type_and_shape(dtype: int, shape: tuple[int, ...]) -> bytes:
+    """What a serialized TensorProto begins with."""
+    proto = TensorProto(dtype=dtype)
+    proto.tensor_shape.SetInParent()
+    for size in shape:
+        proto.tensor_shape.dim.add().size = size
+    content: bytes = proto.SerializeToString()
+    return content
 
 
 def _type_name(dtype: int) -> str:
@@ -345,6 +370,11 @@ def _typed_values(proto: Any, kind: _Kind, elements: int) -> np.ndarray[Any, np.
     if kind.storage.kind == "c":
         entries = entries[: len(entries) // 2 * 2]
     return entries.view(kind.storage)
+
+
+def _few_packed_varints(values: np.ndarray[Any, np.dtype[Any]]) -> bytes:
+    """As `_packed_varints`, faster for a few."""
+    return b"".join([wire.varint(value & _ALL_BITS) for value in values.tolist()])
 
 
 def _packed_varints(values: np.ndarray[Any, np.dtype[Any]]) -> bytes:

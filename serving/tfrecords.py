@@ -10,6 +10,7 @@ import os
 import pathlib
 import struct
 from collections.abc import Iterator
+from typing import BinaryIO
 
 import google_crc32c
 
@@ -22,6 +23,11 @@ def framed(record: bytes) -> bytes:
     """A record as it stands in a file: length, checksum of the length, content, checksum of the content."""
     length = _LENGTH.pack(len(record))
     return b"".join((length, _masked(length), record, _masked(record)))
+
+
+def framed_bytes(record: bytes) -> int:
+    """How many bytes a record takes in a file."""
+    return _HEADER_BYTES + len(record) + _CHECKSUM.size
 
 
 def complete_records(path: pathlib.Path) -> Iterator[bytes]:
@@ -44,13 +50,34 @@ def complete_records(path: pathlib.Path) -> Iterator[bytes]:
             yield record
 
 
+class TornRecordError(ValueError):
+    """A file ends inside a record, or a checksum does not fit."""
+
+
+def records(file: BinaryIO) -> Iterator[bytes]:
+    """The records of a file that is expected to be whole, from where it is read on.
+
+    Raises:
+        TornRecordError: It is not whole; the records before the damage have been returned.
+        OSError: The file cannot be read.
+    """
+    while header := file.read(_HEADER_BYTES):
+        if len(header) < _HEADER_BYTES or header[_LENGTH.size :] != _masked(header[: _LENGTH.size]):
+            raise TornRecordError("the length of a record is torn or damaged")
+        (length,) = _LENGTH.unpack_from(header)
+        record = file.read(length)
+        if len(record) < length or file.read(_CHECKSUM.size) != _masked(record):
+            raise TornRecordError("the content of a record is torn or damaged")
+        yield record
+
+
 def complete_bytes(path: pathlib.Path) -> int:
     """How many bytes of a file are complete records.
 
     Raises:
         OSError: The file cannot be read.
     """
-    return sum(_HEADER_BYTES + len(record) + _CHECKSUM.size for record in complete_records(path))
+    return sum(map(framed_bytes, complete_records(path)))
 
 
 def _masked(data: bytes) -> bytes:

@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import grpc
 
@@ -19,6 +19,9 @@ from serving.client.examples import ExampleBuilder
 from serving.client.operations import DEFAULT_TIMEOUT, Operation, Operations, Result
 from serving.client.prediction import Prediction, VersionStatus
 from serving.client.signatures import MetadataCache, ModelMetadata
+
+if TYPE_CHECKING:
+    from serving.redaction.requests import RequestRedactor
 
 _DEFAULT_RETRY = RetryPolicy()
 
@@ -39,6 +42,7 @@ class _GrpcClient:
         keepalive_seconds: float | None = DEFAULT_KEEPALIVE_SECONDS,
         headers: Mapping[str, str] | None = None,
         check_inputs: bool = True,
+        redact: RequestRedactor | None = None,
         on_call: Callable[[CallRecord], None] | None = None,
         interceptors: Sequence[Any] = (),
         channel_options: Iterable[tuple[str, Any]] = (),
@@ -58,6 +62,8 @@ class _GrpcClient:
             headers: Sent with every call, e.g. {"authorization": "Bearer ..."}.
             check_inputs: Whether to fetch a model's metadata and to check and convert inputs with it. Without, types are those
                 that numpy gives the values, and only the server checks.
+            redact: Removes personal data from the text columns of requests before they are sent. For a model that was trained on
+                redacted text and a server that does not do it itself, such as TensorFlow's: `RequestRedactor.load(version folder)`.
             on_call: Is told of every finished call, for metrics and traces; must not raise.
             interceptors: gRPC interceptors, of `grpc` for `Client` and of `grpc.aio` for `AsyncClient`.
             channel_options: More arguments of the gRPC channel.
@@ -100,7 +106,11 @@ class _GrpcClient:
         # The stub of each procedure, by its call's class.
         self._stubs: dict[type[Call], Any] = {}
         self._operations = Operations(
-            timeout=timeout, wait_for_ready=wait_for_ready, check_inputs=check_inputs, cache=MetadataCache()
+            timeout=timeout,
+            wait_for_ready=wait_for_ready,
+            check_inputs=check_inputs,
+            cache=MetadataCache(),
+            redact=redact,
         )
         self._open()
 

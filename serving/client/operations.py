@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from serving.client import calls
 from serving.client.calls import Call, ModelChoice, Pause
@@ -33,6 +33,9 @@ from serving.client.prediction import Prediction, VersionStatus
 from serving.client.signatures import EXAMPLES_SIGNATURE, MetadataCache, ModelMetadata
 from serving.messages import POOL, DataType, ModelServerConfig
 from serving.tensors import Tensor
+
+if TYPE_CHECKING:
+    from serving.redaction.requests import RequestRedactor
 
 DEFAULT_TIMEOUT = 1.0
 
@@ -83,7 +86,15 @@ class Operations:
         cache: What is known about the models.
     """
 
-    def __init__(self, *, timeout: float, wait_for_ready: bool, check_inputs: bool, cache: MetadataCache):
+    def __init__(
+        self,
+        *,
+        timeout: float,
+        wait_for_ready: bool,
+        check_inputs: bool,
+        cache: MetadataCache,
+        redact: RequestRedactor | None = None,
+    ):
         """Sets defaults.
 
         Args:
@@ -91,11 +102,13 @@ class Operations:
             wait_for_ready: Whether calls wait for a server that cannot be reached.
             check_inputs: Whether to fetch a model's metadata and to check and convert inputs with it.
             cache: Where that is kept.
+            redact: Removes personal data from requests before they are sent; None if nothing does here.
         """
         Budget(timeout, wait_for_ready)
         self._timeout = timeout
         self._wait_for_ready = wait_for_ready
         self._check_inputs = check_inputs
+        self._redact = redact
         self.cache = cache
         # Models whose server does not give metadata away.
         self._silent: set[str] = set()
@@ -117,6 +130,8 @@ class Operations:
         choice = ModelChoice(model, version, label)
         if not isinstance(inputs, Mapping):
             raise InvalidInputError(f"inputs are a dictionary of columns by name, got {type(inputs).__name__}")
+        if self._redact is not None:
+            inputs = self._redact.columns(inputs)
         wanted = tuple(outputs or ())
 
         def attempt(metadata: ModelMetadata | None) -> Operation[Prediction]:
@@ -145,7 +160,7 @@ class Operations:
         budget = self._budget(timeout, wait_for_ready)
         choice = ModelChoice(model, version, label)
         name_of_signature = signature or EXAMPLES_SIGNATURE
-        column = Tensor.of(serialized(rows, builder), DataType.DT_STRING)
+        column = Tensor.of(self._serialized(rows, builder), DataType.DT_STRING)
         wanted = tuple(outputs or ())
 
         def attempt(metadata: ModelMetadata | None) -> Operation[Prediction]:
@@ -216,7 +231,7 @@ class Operations:
             raise InvalidInputError(
                 "tasks are one or more pairs of a method, 'classify' or 'regress', and the name of a signature"
             )
-        examples = serialized(rows, builder)
+        examples = self._serialized(rows, builder)
         predictions: list[Prediction] = yield calls.MultiInference(
             choice=choice,
             examples=examples,
@@ -339,7 +354,7 @@ class Operations:
         signature: str | None,
         budget: Budget,
     ) -> Operation[Prediction]:
-        examples = serialized(rows, builder)
+        examples = self._serialized(rows, builder)
 
         def call(name: str | None) -> Operation[Prediction]:
             prediction: Prediction = yield kind(
@@ -355,6 +370,10 @@ class Operations:
         if signature is not None:
             return (yield from call(signature))
         return (yield from self._informed(choice, budget, lambda metadata: call(fitting(metadata) if metadata else None)))
+
+    def _serialized(self, rows: Any, builder: ExampleBuilder | None) -> Sequence[bytes]:
+        examples = serialized(rows, builder)
+        return examples if self._redact is None else self._redact.examples(examples)
 
     def _informed(
         self, choice: ModelChoice, budget: Budget, attempt: Callable[[ModelMetadata | None], Operation[Result]]

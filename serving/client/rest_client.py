@@ -14,7 +14,7 @@ import threading
 import time
 import urllib.parse
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from serving.client import connection, rest_codec
 from serving.client.blocking import BlockingClient
@@ -24,6 +24,9 @@ from serving.client.errors import ClientError, DeadlineExceededError, Unavailabl
 from serving.client.operations import DEFAULT_TIMEOUT, Operations
 from serving.client.rest_codec import HttpRequest
 from serving.client.signatures import MetadataCache
+
+if TYPE_CHECKING:
+    from serving.redaction.requests import RequestRedactor
 
 DEFAULT_URL = "http://127.0.0.1:8501"
 DEFAULT_PORT = 8501
@@ -80,6 +83,7 @@ class RestClient(BlockingClient):
         authority: str | None = None,
         headers: Mapping[str, str] | None = None,
         check_inputs: bool = True,
+        redact: RequestRedactor | None = None,
         on_call: Callable[[CallRecord], None] | None = None,
     ):
         """Says where the server is and how to call it; connects with the first call.
@@ -94,6 +98,8 @@ class RestClient(BlockingClient):
             headers: Sent with every call, e.g. {"authorization": "Bearer ..."}.
             check_inputs: Whether to fetch a model's metadata and to check and convert inputs with it; without, outputs have the
                 types that JSON gives them.
+            redact: Removes personal data from the text columns of requests before they are sent. For a model that was trained on
+                redacted text and a server that does not do it itself, such as TensorFlow's: `RequestRedactor.load(version folder)`.
             on_call: Is told of every finished call, for metrics and traces; must not raise.
 
         Raises:
@@ -117,7 +123,11 @@ class RestClient(BlockingClient):
         self._closed = False
         self._idle: queue.LifoQueue[http.client.HTTPConnection] = queue.LifoQueue(_KEPT_CONNECTIONS)
         self._operations = Operations(
-            timeout=timeout, wait_for_ready=wait_for_ready, check_inputs=check_inputs, cache=MetadataCache(_METADATA_AGE)
+            timeout=timeout,
+            wait_for_ready=wait_for_ready,
+            check_inputs=check_inputs,
+            cache=MetadataCache(_METADATA_AGE),
+            redact=redact,
         )
 
     def __repr__(self) -> str:

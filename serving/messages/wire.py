@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 
 Buffer = bytes | memoryview
+
+_SMALL_VARINTS = [bytes([value]) for value in range(128)]
 
 
 def length_delimited(message: Buffer, number: int) -> Iterator[Buffer]:
@@ -30,7 +33,13 @@ def length_delimited(message: Buffer, number: int) -> Iterator[Buffer]:
 
 def field(number: int, payload: Buffer) -> bytes:
     """One length-delimited field, serialized."""
-    return b"".join((varint(number << 3 | 2), varint(len(payload)), payload))
+    return b"".join((tag(number), varint(len(payload)), payload))
+
+
+@functools.cache
+def tag(number: int) -> bytes:
+    """What a length-delimited field begins with; its length and its payload follow."""
+    return varint(number << 3 | 2)
 
 
 def read_varint(data: Buffer, position: int) -> tuple[int, int]:
@@ -52,6 +61,8 @@ def read_varint(data: Buffer, position: int) -> tuple[int, int]:
 
 def varint(value: int) -> bytes:
     """A number that is not negative as a varint."""
+    if value < len(_SMALL_VARINTS):
+        return _SMALL_VARINTS[value]
     encoded = bytearray()
     while value > 0x7F:
         encoded.append(value & 0x7F | 0x80)

@@ -6,7 +6,7 @@ All 48 flags of tensorflow_model_server 2.19 and 2.20 are known, so that its com
 to give a value; a boolean one also stands alone. What this server differs in:
 
 * An unknown flag is refused, with the nearest known one; the stock server says so and starts.
-* Flags without a meaning here (GPUs, TFLite, ...) are accepted, with a warning that says why.
+* Flags without a meaning here (GPUs, XLA, ...) are accepted, with a warning that says why.
 * `--use_alts_credentials` is refused: a server that someone believes to be encrypted must not start in plain text. So is one port
   for both gRPC and REST, where the stock server drops REST.
 * `--host` is ours. The stock server listens on all addresses, being meant for a container whose borders are guarded. This one runs
@@ -43,7 +43,6 @@ def _flag(default: Any, meaning: str, *, ignored: str = "", ours: bool = False) 
 _INTEGER = re.compile(r"[+-]?[0-9]{1,20}")
 _CPUS = len(os.sched_getaffinity(0))
 _NO_GPU = "models run on the CPU"
-_NO_TFLITE = "TensorFlow Lite models are not served"
 _NO_XLA = "models run as TensorFlow compiled them, without XLA"
 _NO_TPU = "there are no TPUs"
 
@@ -104,9 +103,9 @@ class ServerOptions:
     remove_unused_fields_from_bundle_metagraph: bool = _flag(
         True, "Keep only what is needed of a model's description.", ignored="only signatures are kept in any case"
     )
-    prefer_tflite_model: bool = _flag(False, "Serve model.tflite where there is one.", ignored=_NO_TFLITE)
-    num_tflite_pools: int = _flag(_CPUS, "Pools of TFLite interpreters.", ignored=_NO_TFLITE)
-    num_tflite_interpreters_per_pool: int = _flag(1, "TFLite interpreters in a pool.", ignored=_NO_TFLITE)
+    prefer_tflite_model: bool = _flag(False, "Serve model.tflite where a version has one.")
+    num_tflite_pools: int = _flag(_CPUS, "Pools of TensorFlow Lite interpreters, for each model.")
+    num_tflite_interpreters_per_pool: int = _flag(1, "TensorFlow Lite interpreters in a pool.")
     enable_signature_method_name_check: bool = _flag(False, "Check the method name of a signature that classifies or regresses.")
     xla_cpu_compilation_enabled: bool = _flag(False, "Compile with XLA for the CPU.", ignored=_NO_XLA)
     xla_gpu_compilation_enabled: bool = _flag(False, "Compile with XLA for the GPU.", ignored=_NO_XLA)

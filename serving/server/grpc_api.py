@@ -22,29 +22,29 @@ from google.protobuf.message import DecodeError
 
 from serving.messages import (
     ClassificationRequest,
+    ClassificationResponse,
     GetModelMetadataRequest,
     GetModelStatusRequest,
     GetModelStatusResponse,
-    HealthCheckRequest,
-    HealthCheckResponse,
     ModelSpec,
     MultiInferenceRequest,
+    MultiInferenceResponse,
     PredictRequest,
+    PredictResponse,
     RegressionRequest,
+    RegressionResponse,
     ReloadConfigRequest,
     ReloadConfigResponse,
 )
 from serving.server import profiler
 from serving.server.errors import ServingError, StatusCode
+from serving.server.health import Health
 from serving.server.manager import ServableManager
 from serving.server.metrics import Metrics
 from serving.server.servable import Servable, check_metadata_request
 
 PREDICTION_SERVICE = "tensorflow.serving.PredictionService"
 MODEL_SERVICE = "tensorflow.serving.ModelService"
-HEALTH_SERVICE = "grpc.health.v1.Health"
-# The stock server names them without their package.
-_HEALTH_NAMES = ("", "ModelService", "PredictionService")
 _ENTRYPOINT = "GRPC"
 _MAX_MESSAGE = 1024
 _TRUNCATED = "...TRUNCATED"
@@ -84,12 +84,11 @@ class Services:
     """Which services are offered besides PredictionService and ModelService.
 
     Attributes:
-        health: Offer the health service. Its streaming method Watch is UNIMPLEMENTED, which clients take for "always healthy": each
-            watcher would hold a thread.
+        health: The health service to offer; None for none.
         profiler: Offer the profiler service.
     """
 
-    health: bool = False
+    health: Health | None = None
     profiler: bool = False
 
 
@@ -129,14 +128,13 @@ def handlers(
         service: {method: _admitted(admission, behaviour) for method, behaviour in methods.items()}
         for service, methods in offered.items()
     }
-    if services.health:
-        admitted[HEALTH_SERVICE] = {"Check": lambda request, context: _check_health(admission, request, context)}
-    return [
+    built = [
         grpc.method_handlers_generic_handler(
             service, {method: grpc.unary_unary_rpc_method_handler(behaviour) for method, behaviour in methods.items()}
         )
         for service, methods in admitted.items()
     ]
+    return built if services.health is None else [*built, services.health.handler()]
 
 
 def _admitted(admission: Admission, behaviour: Behaviour) -> Behaviour:
@@ -157,13 +155,13 @@ class _PredictionService:
         self._request_log = request_log
 
     def predict(self, message: bytes, context: grpc.ServicerContext) -> bytes:
-        return self._infer("Predict", PredictRequest, Servable.predict, message, context)
+        return self._infer("Predict", PredictRequest, PredictResponse, Servable.predict_serialized, message, context)
 
     def classify(self, message: bytes, context: grpc.ServicerContext) -> bytes:
-        return self._infer("Classify", ClassificationRequest, Servable.classify, message, context)
+        return self._infer("Classify", ClassificationRequest, ClassificationResponse, _classify, message, context)
 
     def regress(self, message: bytes, context: grpc.ServicerContext) -> bytes:
-        return self._infer("Regress", RegressionRequest, Servable.regress, message, context)
+        return self._infer("Regress", RegressionRequest, RegressionResponse, _regress, message, context)
 
     def multi_inference(self, message: bytes, context: grpc.ServicerContext) -> bytes:
         started = time.monotonic()
@@ -175,7 +173,9 @@ class _PredictionService:
             with self._manager.servable(spec) as servable:
                 return servable.multi_inference(request, _deadline(context, started))
 
-        return _answered(answer, context)
+        content = _answered(answer, context)
+        self._log(request, MultiInferenceResponse, content, time.monotonic() - started)
+        return content
 
     def metadata(self, message: bytes, context: grpc.ServicerContext) -> bytes:
         request = _parsed(GetModelMetadataRequest, message, context)
@@ -193,29 +193,44 @@ class _PredictionService:
         self,
         api: str,
         request_type: Any,
-        method: Callable[[Servable, Any, float | None], Any],
+        response_type: Any,
+        method: Callable[[Servable, Any, float | None], bytes],
         message: bytes,
         context: grpc.ServicerContext,
     ) -> bytes:
         started = time.monotonic()
         request = _parsed(request_type, message, context)
-        spec, failure = request.model_spec, None
+        spec, failure, version = request.model_spec, None, None
         try:
             with self._manager.servable(spec if request.HasField("model_spec") else None) as servable:
-                response = method(servable, request, _deadline(context, started))
-            content: bytes = response.SerializeToString()
+                version = servable.version
+                content = method(servable, request, _deadline(context, started))
         except ServingError as error:
             failure = error
         except Exception as error:
             failure = _unexpected(error)
         seconds = time.monotonic() - started
-        self._metrics.observe_request(spec.name, api, _ENTRYPOINT, seconds, StatusCode.OK if failure is None else failure.code)
+        status = StatusCode.OK if failure is None else failure.code
+        self._metrics.observe_request(spec.name, api, _ENTRYPOINT, seconds, status, version)
         if failure is not None:
             _abort(context, failure)
+        self._log(request, response_type, content, seconds)
+        return content
+
+    def _log(self, request: Any, response_type: Any, content: bytes, seconds: float) -> None:
         log = self._request_log
         if log is not None and log.samples():
-            log.record(request, response, seconds=seconds, origin=_ENTRYPOINT)
-        return content
+            log.record(request, response_type.FromString(content), seconds=seconds, origin=_ENTRYPOINT)
+
+
+def _classify(servable: Servable, request: Any, deadline: float | None) -> bytes:
+    content: bytes = servable.classify(request, deadline).SerializeToString()
+    return content
+
+
+def _regress(servable: Servable, request: Any, deadline: float | None) -> bytes:
+    content: bytes = servable.regress(request, deadline).SerializeToString()
+    return content
 
 
 class _ModelService:
@@ -269,14 +284,6 @@ def _model_status(manager: ServableManager, request: Any) -> Any:
     response = GetModelStatusResponse()
     response.model_version_status.extend(manager.statuses(spec.name, spec.version.value if spec.HasField("version") else None))
     return response
-
-
-def _check_health(admission: Admission, message: bytes, context: grpc.ServicerContext) -> bytes:
-    if _parsed(HealthCheckRequest, message, context).service not in _HEALTH_NAMES:
-        context.abort(grpc.StatusCode.NOT_FOUND, "service name unknown")
-    status = HealthCheckResponse.SERVING if admission.open else HealthCheckResponse.NOT_SERVING
-    content: bytes = HealthCheckResponse(status=status).SerializeToString()
-    return content
 
 
 def _profile(message: bytes, context: grpc.ServicerContext) -> bytes:

@@ -24,14 +24,16 @@ import os
 import pathlib
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Protocol
 
 from serving.messages import ModelServerConfig, ModelVersionStatus
+from serving.redaction.requests import RequestRedactor
 from serving.server import config as config_module
 from serving.server.errors import ServingError, StatusCode
 from serving.server.lifecycle import Lifecycle, Load, ServableId, State, Unload, VersionStatus
+from serving.server.redacting import redacting
 from serving.server.runtime import LoadedModel, LoadOptions, Runtime
 from serving.server.servable import Servable, ServableOptions
 from serving.server.source import VersionSource
@@ -39,6 +41,7 @@ from serving.server.warmup import WarmUpOptions, warm_up
 
 # How long the thread that hands out work sleeps at most; it is woken when something changes.
 _TICK_SECONDS = 0.1
+_MAX_UUID_BYTES = 256
 # At the start nothing serves yet, so loads may take all CPUs; upstream has the same factor.
 _INITIAL_LOADS_PER_CPU = 4
 
@@ -47,6 +50,15 @@ logger = logging.getLogger(__name__)
 
 class RunMetrics(Protocol):
     """What the manager reports; `metrics.Metrics` is one."""
+
+    def know_models(self, names: Iterable[str]) -> None:
+        """The server has models of these names."""
+
+    def observe_scores(self, model: str, version: int, scores: Sequence[float]) -> None:
+        """A version answered rows; the score of each one's best class."""
+
+    def observe_lineage(self, model: str, version: int, uuid: str) -> None:
+        """A version was loaded that tells its UUID in ML Metadata."""
 
     def observe_run(self, model: str, api: str, seconds: float) -> None:
         """A model ran once."""
@@ -207,8 +219,8 @@ class ServableManager:
         name = spec.name
         if not name:
             raise ServingError(StatusCode.INVALID_ARGUMENT, "ModelSpec has no name specified.")
-        version = self._version(spec, name)
         while True:
+            version = self._version(spec, name)
             serving = self._serving.get(name)
             if serving is not None:
                 found = serving.latest if version is None else serving.versions.get(version)
@@ -217,6 +229,9 @@ class ServableManager:
                     return _Handle(found)
                 if found is not None:
                     continue
+            if version is not None and self._version(spec, name) != version:
+                # The label moved in between, and the version it pointed to has gone already.
+                continue
             which = f"Latest({name})" if version is None else f"Specific({name}, {version})"
             raise ServingError(StatusCode.NOT_FOUND, f"Servable not found for request: {which}")
 
@@ -266,14 +281,20 @@ class ServableManager:
         finally:
             self._reloading.release()
 
-    def watch(self, path: pathlib.Path, seconds: float) -> None:
-        """Reads a model config file again and again; reloads it when it has changed. What is wrong with it goes to the log.
+    def watch(self, read: Callable[[], Any], seconds: float) -> None:
+        """Reads the configuration again and again; reloads it when it has changed. What is wrong with it goes to the log.
 
         Args:
-            path: The file, which is in effect now.
+            read: Returns a ModelServerConfig, or raises ServingError; what it returned last is in effect now.
             seconds: Seconds between two readings.
         """
-        self._run_in_thread("config", lambda: self._watch(path, seconds))
+        self._run_in_thread("config", lambda: self._watch(read, seconds))
+
+    def redactor(self, model: str, version: int) -> RequestRedactor | None:
+        """What removes personal data from requests to a version; None if it does not serve, or was trained on text as it is."""
+        serving = self._serving.get(model)
+        found = serving.versions.get(version) if serving is not None else None
+        return found.redactor if found is not None else None
 
     def drain_and_stop(self, timeout: float | None = None) -> bool:
         """Stops loading, waits for requests in progress, and unloads everything. Requests find no model any more.
@@ -335,6 +356,8 @@ class ServableManager:
     def _adopt(self, config: Any, models: list[config_module.ModelSettings], labels: Mapping[str, Mapping[str, int]]) -> None:
         adopted = ModelServerConfig()
         adopted.CopyFrom(config)
+        if self._metrics is not None:
+            self._metrics.know_models(model.name for model in models)
         with self._changed:
             kept = {model.name for model in models}
             for model in self._models:
@@ -416,10 +439,15 @@ class ServableManager:
         try:
             if options.wrap is not None:
                 model = options.wrap(model, path)
+            model = redacting(model, path)
             observers = (metrics.observe_run, metrics.observe_examples) if metrics is not None else (None, None)
             servable = Servable(id.model, id.version, model, options.servable, *observers)
             if options.warm_up is not None:
                 warm_up(servable, path, options.warm_up, metrics.observe_warm_up if metrics is not None else None)
+            if metrics is not None:
+                servable.report_scores(metrics.observe_scores)
+                if uuid := _mlmd_uuid(path):
+                    metrics.observe_lineage(id.model, id.version, uuid)
         except BaseException:
             model.close()
             raise
@@ -466,18 +494,27 @@ class ServableManager:
                     described.append(f"{ServableId(name, status.version)}{error}}}, ")
         return f"{len(names)} servable(s) did not become available: {{{''.join(described)}}}"
 
-    def _watch(self, path: pathlib.Path, seconds: float) -> None:
+    def _watch(self, read: Callable[[], Any], seconds: float) -> None:
         said = ""
         while not self._stopping.wait(seconds):
             try:
-                config = config_module.read_text_proto(path, ModelServerConfig)
+                config = read()
                 if config != self._config:
                     self.reload(config)
                 said = ""
             except ServingError as error:
                 if str(error) != said and not self._stopping.is_set():
-                    logger.error("The model config file was not adopted: %s", error)
+                    logger.error("The model config was not adopted: %s", error)
                 said = str(error)
+
+
+def _mlmd_uuid(path: pathlib.Path) -> str:
+    """The UUID in ML Metadata that a version's directory tells; "" if it tells none."""
+    try:
+        with (path / "assets.extra" / "mlmd_uuid").open("rb") as file:
+            return file.read(_MAX_UUID_BYTES).decode("utf-8", "replace").strip()
+    except OSError:
+        return ""
 
 
 def _status_message(known: VersionStatus) -> Any:

@@ -1,11 +1,17 @@
 """What the server counts and times, as Prometheus reads it, under TensorFlow Serving's names.
 
     metrics = Metrics()
-    metrics.observe_request("intents", "Predict", "GRPC", 0.0012, StatusCode.OK)
+    metrics.know_models(["intents"])
+    metrics.observe_request("intents", "Predict", "GRPC", 0.0012, StatusCode.OK, version=3)
     metrics.prometheus_text()    # ':tensorflow:serving:request_count{model_name="intents",status="OK"} 1 ...'
 
 As upstream: latencies are microseconds; histograms count into buckets of 10 * 1.8^k and one for all the rest; requests of every outcome
 are counted, the latency of successful ones only.
+
+Upstream's metrics do not tell versions apart (tensorflow/serving#1970). Three of our own do, `:parlance:serving:*`: requests by outcome,
+their latency in finer buckets, and how sure the model was, so that a canary can be compared with the version beside it.
+
+Names of models that the server does not have are counted together as one: otherwise any client could make series without end.
 
 One lock, held for a microsecond at a time.
 """
@@ -16,7 +22,7 @@ import bisect
 import itertools
 import re
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from serving.server.errors import StatusCode
 
@@ -25,10 +31,17 @@ LATENCY_LIMITS = tuple(itertools.accumulate(range(32), lambda limit, _: limit * 
 _EXAMPLES_LIMITS = tuple(2.0**power for power in range(15))
 _QUEUING_LIMITS = tuple(itertools.accumulate(range(51), lambda limit, _: limit * 1.2, initial=100.0))
 _BATCH_LIMITS = tuple(2.0**power for power in range(20))
-# Names of models come from requests: without a limit, a client that invents names fills the memory.
+# Finer than upstream's, because 99th percentiles are compared: a bucket ends 1.25 times later than it begins, up to half a minute.
+VERSION_LATENCY_LIMITS = tuple(itertools.accumulate(range(67), lambda limit, _: limit * 1.25, initial=10.0))
+SCORE_LIMITS = tuple(twentieth / 20 for twentieth in range(1, 21))
+# Of a large batch so many rows' scores are counted; more would only make its callers wait.
+_MAX_SCORES = 64
+# Models and versions come and go while a server runs for months.
 _MAX_SERIES = 10_000
 
+UNKNOWN_MODEL = "(unknown)"
 _PREFIX = ":tensorflow:serving:"
+_OWN_PREFIX = ":parlance:serving:"
 _LABEL_NAME = re.compile(r"[^a-zA-Z0-9]")
 
 
@@ -45,13 +58,13 @@ class _Histogram:
 class _Histograms:
     """A metric of histograms."""
 
-    def __init__(self, name: str, labels: Sequence[str], limits: Sequence[float]):
-        self.name = f"{_PREFIX}{name}"
+    def __init__(self, name: str, labels: Sequence[str], limits: Sequence[float], prefix: str = _PREFIX):
+        self.name = f"{prefix}{name}"
         self._labels = labels
         self._limits = limits
-        self._series: dict[tuple[str, ...], _Histogram] = {}
+        self._series: dict[tuple[str | int, ...], _Histogram] = {}
 
-    def add(self, values: tuple[str, ...], value: float) -> None:
+    def add(self, values: tuple[str | int, ...], value: float) -> None:
         series = self._series.get(values)
         if series is None:
             if len(self._series) >= _MAX_SERIES:
@@ -76,18 +89,35 @@ class _Histograms:
 class _Counters:
     """A metric of counters."""
 
-    def __init__(self, name: str, labels: Sequence[str]):
-        self.name = f"{_PREFIX}{name}"
+    def __init__(self, name: str, labels: Sequence[str], prefix: str = _PREFIX):
+        self.name = f"{prefix}{name}"
         self._labels = labels
-        self.series: dict[tuple[str, ...], int] = {}
+        self.series: dict[tuple[str | int, ...], int] = {}
 
-    def add(self, values: tuple[str, ...], amount: int = 1) -> None:
+    def add(self, values: tuple[str | int, ...], amount: int = 1) -> None:
         if values in self.series or len(self.series) < _MAX_SERIES:
             self.series[values] = self.series.get(values, 0) + amount
 
     def lines(self) -> list[str]:
         lines = [f"# TYPE {self.name} counter"] if self.series else []
         return lines + [f"{self.name}{{{_labels(self._labels, values)}}} {count}" for values, count in self.series.items()]
+
+
+class _Facts:
+    """A metric whose labels are all there is to know; its values are 1."""
+
+    def __init__(self, name: str, labels: Sequence[str], prefix: str = _PREFIX):
+        self.name = f"{prefix}{name}"
+        self._labels = labels
+        self._series: dict[tuple[str | int, ...], None] = {}
+
+    def add(self, values: tuple[str | int, ...]) -> None:
+        if len(self._series) < _MAX_SERIES:
+            self._series[values] = None
+
+    def lines(self) -> list[str]:
+        lines = [f"# TYPE {self.name} gauge"] if self._series else []
+        return lines + [f"{self.name}{{{_labels(self._labels, values)}}} 1" for values in self._series]
 
 
 class Metrics:
@@ -109,8 +139,22 @@ class Metrics:
         self._input_batch = _Histograms("batching_session:input_batch_size", (), _BATCH_LIMITS)
         self._processed_batch = _Histograms("batching_session:processed_batch_size", (), _BATCH_LIMITS)
         self._padding = _Histograms("batching_session:padding_size", ("execution_batch_size",), _BATCH_LIMITS)
+        version = ("model_name", "version")
+        self._version_count = _Counters("request_count", (*version, "status"), _OWN_PREFIX)
+        self._version_latency = _Histograms("request_latency", version, VERSION_LATENCY_LIMITS, _OWN_PREFIX)
+        self._top_scores = _Histograms("top_score", version, SCORE_LIMITS, _OWN_PREFIX)
+        # Upstream has the UUID as the metric's value, which its exporter to Prometheus cannot write.
+        self._lineage = _Facts("mlmd_map", (*version, "mlmd_uuid"))
+        self._models: set[str] = set()
 
-    def observe_request(self, model: str, api: str, entrypoint: str, seconds: float, status: StatusCode) -> None:
+    def know_models(self, names: Iterable[str]) -> None:
+        """The server has models of these names from now on. Requests that name others are counted as `UNKNOWN_MODEL`."""
+        with self._lock:
+            self._models.update(names)
+
+    def observe_request(
+        self, model: str, api: str, entrypoint: str, seconds: float, status: StatusCode, version: int | None = None
+    ) -> None:
         """A request was answered.
 
         Args:
@@ -119,11 +163,30 @@ class Metrics:
             entrypoint: "GRPC" or "REST".
             seconds: From its arrival to its answer.
             status: How.
+            version: The version that answered or refused it; None if none was found.
         """
+        outcome, micros = status.name, seconds * 1e6
         with self._lock:
-            self._request_count.add((model, status.name))
-            if status == StatusCode.OK:
-                self._request_latency.add((model, api, entrypoint), seconds * 1e6)
+            if version is None and model not in self._models:
+                model = UNKNOWN_MODEL
+            self._request_count.add((model, outcome))
+            if version is not None:
+                self._version_count.add((model, version, outcome))
+            if outcome == "OK":
+                self._request_latency.add((model, api, entrypoint), micros)
+                if version is not None:
+                    self._version_latency.add((model, version), micros)
+
+    def observe_scores(self, model: str, version: int, scores: Sequence[float]) -> None:
+        """A version answered rows; the score of each one's best class."""
+        with self._lock:
+            for score in scores[:_MAX_SCORES]:
+                self._top_scores.add((model, version), score)
+
+    def observe_lineage(self, model: str, version: int, uuid: str) -> None:
+        """A version was loaded that tells its UUID in ML Metadata."""
+        with self._lock:
+            self._lineage.add((model, version, uuid))
 
     def observe_run(self, model: str, api: str, seconds: float) -> None:
         """A model ran once, for so many seconds."""
@@ -176,7 +239,7 @@ class Metrics:
     def prometheus_text(self) -> str:
         """All metrics in Prometheus' text format."""
         with self._lock:
-            metrics = [metric for metric in vars(self).values() if isinstance(metric, _Counters | _Histograms)]
+            metrics = [metric for metric in vars(self).values() if isinstance(metric, _Counters | _Histograms | _Facts)]
             lines = [line for metric in sorted(metrics, key=lambda metric: metric.name) for line in metric.lines()]
         return "\n".join(lines) + "\n"
 
@@ -186,8 +249,8 @@ def _number(value: float) -> str:
     return f"{value:.6g}"
 
 
-def _labels(names: Sequence[str], values: Sequence[str]) -> str:
-    return ",".join(f'{_LABEL_NAME.sub("_", name)}="{_escaped(value)}"' for name, value in zip(names, values, strict=True))
+def _labels(names: Sequence[str], values: Sequence[str | int]) -> str:
+    return ",".join(f'{_LABEL_NAME.sub("_", name)}="{_escaped(str(value))}"' for name, value in zip(names, values, strict=True))
 
 
 def _escaped(value: str) -> str:

@@ -17,7 +17,9 @@ reads. Requests that failed are not logged, so every record can warm a model up.
                        for that; `latency_seconds` reads it back.
 
 Personal data is removed from strings before they reach the disk: from string tensors, from features of tf.Examples, also serialized
-ones inside string tensors, of requests and answers. Numbers stay. A record whose strings cannot be redacted is not written.
+ones inside string tensors, of requests and answers. Numbers stay. A record whose strings cannot be redacted is not written. What the
+model that answered removes from its input is removed by its own rules first, so that the log has its text as the model saw it; then
+whatever else looks like personal data goes.
 
 Requests never wait for this. They leave what is to be logged in a queue that has a limit; one thread takes it from there, and what
 does not fit is dropped and counted. A full disk pauses the log, with one warning, and it tries again later.
@@ -111,6 +113,8 @@ class _Entry:
     size: int
 
 
+# Removes from a text what a model of this name and version removes; None for none.
+RedactAs = Callable[[str, int], Callable[[str], str] | None]
 # Model name and what became of a record: OK (written), RESOURCE_EXHAUSTED (no room in the queue or on the disk, or too large) or
 # INTERNAL (could not be redacted).
 Observer = Callable[[str, StatusCode], None]
@@ -136,6 +140,7 @@ class RequestLog:
         """
         self._options = options
         self._redact = redact
+        self._redact_as: RedactAs = lambda model, version: None
         self._observe = observe or (lambda model, status: None)
         self._choose = choose
         self._queue: collections.deque[_Entry] = collections.deque()
@@ -153,6 +158,10 @@ class RequestLog:
         """
         self._files.prepare()
         self._thread.start()
+
+    def redact_as(self, redact_as: RedactAs) -> None:
+        """Removes from now on what the model that answered removes from its input, by its own rules."""
+        self._redact_as = redact_as
 
     def close(self, timeout: float = 5.0) -> None:
         """Writes what is queued, as far as that takes no longer than `timeout` seconds, and finishes the file."""
@@ -239,9 +248,10 @@ class RequestLog:
         content = getattr(log, _KINDS[entry.request.DESCRIPTOR.name])
         content.request.CopyFrom(entry.request)
         content.response.CopyFrom(entry.response)
-        _redact(content, self._redact)
+        answered = _answering(entry.response)
+        _redact(content, _both(self._redact_as(answered.name, answered.version.value), self._redact))
         metadata = log.log_metadata
-        metadata.model_spec.CopyFrom(_answering(entry.response))
+        metadata.model_spec.CopyFrom(answered)
         metadata.sampling_config.sampling_rate = self._options.sampling_rate
         metadata.saved_model_tags.extend(self._options.tags)
         metadata.timestamp_secs = int(entry.answered)
@@ -408,6 +418,10 @@ def _finish_left_behind(path: pathlib.Path) -> None:
 def _answering(response: Any) -> Any:
     """The ModelSpec of what answered."""
     return response.model_spec if "model_spec" in response.DESCRIPTOR.fields_by_name else response.results[0].model_spec
+
+
+def _both(first: Callable[[str], str] | None, second: Callable[[str], str]) -> Callable[[str], str]:
+    return second if first is None else lambda text: second(first(text))
 
 
 def _redact(content: Any, redact: Callable[[str], str]) -> None:

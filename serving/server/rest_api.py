@@ -89,7 +89,9 @@ class Manager(Protocol):
 class Metrics(Protocol):
     """What counts requests, as `serving.server.metrics`."""
 
-    def observe_request(self, model: str, api: str, entrypoint: str, seconds: float, status: StatusCode) -> None: ...
+    def observe_request(
+        self, model: str, api: str, entrypoint: str, seconds: float, status: StatusCode, version: int | None = None
+    ) -> None: ...
 
     def prometheus_text(self) -> str: ...
 
@@ -132,7 +134,7 @@ class RestApi:
         self._cors = cors
         self._metrics_path = metrics_path
         self._request_log = request_log
-        self._inferences: dict[str, Callable[[Any, bytes, float | None], bytes]] = {
+        self._inferences: dict[str, Callable[[Any, bytes, float | None, list[int]], bytes]] = {
             "predict": self._predict,
             "classify": self._classify,
             "regress": self._regress,
@@ -168,21 +170,25 @@ class RestApi:
     def _infer(self, spec: Any, method: str, body: bytes) -> bytes:
         started = time.monotonic()
         code = StatusCode.INTERNAL
+        # Filled in as soon as it is known, because it matters most for requests that fail.
+        version: list[int] = []
         try:
-            answer = self._inferences[method](spec, body, None if self._timeout is None else started + self._timeout)
+            answer = self._inferences[method](spec, body, None if self._timeout is None else started + self._timeout, version)
             code = StatusCode.OK
             return answer
         except ServingError as error:
             code = error.code
             raise
         finally:
-            self._metrics.observe_request(spec.name, method, _ENTRYPOINT, time.monotonic() - started, code)
+            seconds = time.monotonic() - started
+            self._metrics.observe_request(spec.name, method, _ENTRYPOINT, seconds, code, version[0] if version else None)
 
-    def _predict(self, spec: Any, body: bytes, deadline: float | None) -> bytes:
+    def _predict(self, spec: Any, body: bytes, deadline: float | None, answered_by: list[int]) -> bytes:
         started = time.monotonic()
         document = json_tensors.PredictDocument.parse(body)
         signature_name = document.signature or _DEFAULT_SIGNATURE
         with self._manager.servable(spec) as servable:
+            answered_by.append(servable.version)
             signature = servable.signatures.get(signature_name)
             if signature is None:
                 raise ServingError(
@@ -206,18 +212,27 @@ class RestApi:
             log.record(request, response, seconds=time.monotonic() - started, origin=_ENTRYPOINT)
         return answer
 
-    def _classify(self, spec: Any, body: bytes, deadline: float | None) -> bytes:
-        return self._run_examples(
-            spec, json_tensors.classification_request(body), "classify", json_tensors.classifications, deadline
-        )
+    def _classify(self, spec: Any, body: bytes, deadline: float | None, answered_by: list[int]) -> bytes:
+        request = json_tensors.classification_request(body)
+        return self._run_examples(spec, request, "classify", json_tensors.classifications, deadline, answered_by)
 
-    def _regress(self, spec: Any, body: bytes, deadline: float | None) -> bytes:
-        return self._run_examples(spec, json_tensors.regression_request(body), "regress", json_tensors.regressions, deadline)
+    def _regress(self, spec: Any, body: bytes, deadline: float | None, answered_by: list[int]) -> bytes:
+        request = json_tensors.regression_request(body)
+        return self._run_examples(spec, request, "regress", json_tensors.regressions, deadline, answered_by)
 
-    def _run_examples(self, spec: Any, request: Any, method: str, write: Callable[[Any], bytes], deadline: float | None) -> bytes:
+    def _run_examples(
+        self,
+        spec: Any,
+        request: Any,
+        method: str,
+        write: Callable[[Any], bytes],
+        deadline: float | None,
+        answered_by: list[int],
+    ) -> bytes:
         started = time.monotonic()
         request.model_spec.MergeFrom(spec)
         with self._manager.servable(spec) as servable:
+            answered_by.append(servable.version)
             response = getattr(servable, method)(request, deadline)
         answer = write(response.result)
         log = self._request_log

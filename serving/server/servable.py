@@ -13,9 +13,12 @@ left of it.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NoReturn
+
+import numpy as np
 
 from serving import tensors
 from serving.messages import (
@@ -26,7 +29,9 @@ from serving.messages import (
     PredictResponse,
     RegressionResponse,
     SignatureDefMap,
+    wire,
 )
+from serving.redaction.requests import RequestRedactor
 from serving.server.errors import MalformedTensorError, ServingError, StatusCode
 from serving.server.runtime import LoadedModel
 from serving.tensors import Tensor
@@ -36,9 +41,12 @@ CLASSIFY_METHOD = "tensorflow/serving/classify"
 REGRESS_METHOD = "tensorflow/serving/regress"
 _PREDICT_METHOD = "tensorflow/serving/predict"
 _SIGNATURE_DEF = "signature_def"
+_OUTPUT_TAG = wire.tag(PredictResponse.OUTPUTS_FIELD_NUMBER)
 
 # Model name, API as upstream calls it, seconds in the runtime.
 RunObserver = Callable[[str, str, float], None]
+# Model name, version, the score of the best class of each row.
+ScoreObserver = Callable[[str, int, Sequence[float]], None]
 
 
 class RunFailedError(ServingError):
@@ -94,6 +102,7 @@ class Servable:
         name: The model's name.
         version: The version's number.
         signatures: SignatureDef messages by name.
+        redactor: What removes personal data from its requests; None if nothing does.
     """
 
     def __init__(
@@ -119,14 +128,20 @@ class Servable:
         self.name = name
         self.version = version
         self.signatures: Mapping[str, Any] = model.signatures
+        self.redactor: RequestRedactor | None = getattr(model, "redactor", None)
         self._model = model
         self._options = options
         self._observe_run = observe_run or (lambda *_: None)
         self._observe_examples = observe_examples or (lambda *_: None)
         self._signatures = {key: _Signature(value, options.check_method_names) for key, value in model.signatures.items()}
+        self._observe_scores: ScoreObserver | None = None
         # An entry per user: append and pop of a list are atomic and take less time than a lock.
         self._users: list[None] = []
         self._retired = False
+
+    def report_scores(self, observe: ScoreObserver) -> None:
+        """Tells an observer from now on how sure the model is of each row; not of warm-up requests before, which nobody sent."""
+        self._observe_scores = observe
 
     def predict(self, request: Any, deadline: float | None = None) -> Any:
         """Answers a PredictRequest with a PredictResponse.
@@ -134,14 +149,24 @@ class Servable:
         Raises:
             ServingError: The request or the run is refused.
         """
-        signature_name = request.model_spec.signature_name or DEFAULT_SIGNATURE
+        return PredictResponse.FromString(self.predict_serialized(request, deadline))
+
+    def predict_serialized(self, request: Any, deadline: float | None = None) -> bytes:
+        """Answers a PredictRequest with the bytes of a PredictResponse, written field by field: most requests are small, and filling
+        a message to serialize it would take longer than all else that Python does for one.
+
+        Raises:
+            ServingError: The request or the run is refused.
+        """
+        asked = request.model_spec
+        signature_name = asked.signature_name or DEFAULT_SIGNATURE
         outputs = self.run(signature_name, request.inputs, request.output_filter, deadline)
-        response = PredictResponse()
-        fill, content = response.outputs, self._options.content
+        parts = [_answering(asked.name, signature_name, self.version)]
         for alias, tensor in outputs.items():
-            fill[alias].MergeFrom(tensors.to_proto(tensor, content=content))
-        self._describe(response.model_spec, request.model_spec.name, signature_name)
-        return response
+            value = tensors.serialized(tensor, content=self._options.content)
+            key, size = _output_key(alias), wire.varint(len(value))
+            parts += (_OUTPUT_TAG, wire.varint(len(key) + len(size) + len(value)), key, size, value)
+        return b"".join(parts)
 
     def run(
         self, signature_name: str, feeds: Mapping[str, Any], output_filter: Sequence[str] = (), deadline: float | None = None
@@ -181,11 +206,14 @@ class Servable:
             raise _surplus_inputs(feeds, inputs)
         wanted = _fetches(signature.outputs, output_filter) if output_filter else signature.outputs
         try:
-            return dict(zip(wanted, self._run("Predict", fed, list(wanted.values()), deadline), strict=True))
+            outputs = dict(zip(wanted, self._run("Predict", fed, list(wanted.values()), deadline), strict=True))
         except MalformedTensorError as error:
             raise ServingError(
                 error.code, f"tensor parsing error: {signature.aliases.get(error.tensor, error.tensor)}"
             ) from error
+        if self._observe_scores is not None:
+            self._report_scores(outputs.get("score"), outputs.get("scores"))
+        return outputs
 
     def classify(self, request: Any, deadline: float | None = None) -> Any:
         """Answers a ClassificationRequest with a ClassificationResponse.
@@ -197,8 +225,10 @@ class Servable:
         signature = self._signature_for_examples(request.model_spec, CLASSIFY_METHOD, "classification")
         input_name, outputs = self._classification(signature)
         examples = serialized_examples(request.input)
-        found = self._run_examples("Classify", input_name, outputs, examples, deadline)
+        found = self._run_examples("Classify", [input_name], outputs, examples, deadline)
         _add_classifications(signature, len(examples), found, response.result)
+        if self._observe_scores is not None and "scores" in signature.outputs:
+            self._report_scores(None, found[signature.outputs["scores"]])
         self._describe(response.model_spec, request.model_spec.name, request.model_spec.signature_name or DEFAULT_SIGNATURE)
         return response
 
@@ -212,19 +242,19 @@ class Servable:
         signature = self._signature_for_examples(request.model_spec, REGRESS_METHOD, "regression")
         input_name, outputs = self._regression(signature)
         examples = serialized_examples(request.input)
-        found = self._run_examples("Regress", input_name, outputs, examples, deadline)
+        found = self._run_examples("Regress", [input_name], outputs, examples, deadline)
         _add_regressions(signature, len(examples), found, response.result)
         self._describe(response.model_spec, request.model_spec.name, request.model_spec.signature_name or DEFAULT_SIGNATURE)
         return response
 
     def multi_inference(self, request: Any, deadline: float | None = None) -> Any:
-        """Answers a MultiInferenceRequest with a MultiInferenceResponse: several signatures, one run.
+        """Answers a MultiInferenceRequest with a MultiInferenceResponse: several signatures of one model, one run.
 
         Raises:
             ServingError: The request or the run is refused.
         """
         planned: list[tuple[Any, _Signature]] = []
-        input_name, outputs = "", set()
+        inputs, outputs = set(), set()
         seen: set[str] = set()
         for task in request.tasks:
             signature_name = task.model_spec.signature_name or DEFAULT_SIGNATURE
@@ -239,13 +269,11 @@ class Servable:
                 name, fetched = self._regression(signature)
             else:
                 raise ServingError(StatusCode.UNIMPLEMENTED, f"Unsupported signature method_name: {task.method_name}")
-            if input_name and name != input_name:
-                _refuse("Input tensor must be the same for all Signatures.")
-            input_name = name
+            inputs.add(name)
             outputs.update(fetched)
             planned.append((task, signature))
         examples = serialized_examples(request.input)
-        found = self._run_examples("MultiInference", input_name, sorted(outputs), examples, deadline)
+        found = self._run_examples("MultiInference", sorted(inputs), sorted(outputs), examples, deadline)
         self._observe_examples(self.name, len(examples))
         response = MultiInferenceResponse()
         for task, signature in planned:
@@ -318,16 +346,26 @@ class Servable:
         return outputs
 
     def _run_examples(
-        self, api: str, input_name: str, fetches: Sequence[str], examples: Sequence[bytes], deadline: float | None
+        self, api: str, inputs: Sequence[str], fetches: Sequence[str], examples: Sequence[bytes], deadline: float | None
     ) -> dict[str, Tensor]:
-        feed = {input_name: Tensor.of(list(examples), DataType.DT_STRING)}
-        return dict(zip(fetches, self._run(api, feed, fetches, deadline), strict=True))
+        """Feeds the same tf.Examples to all inputs: signatures of one TensorFlow 2 model each have an input tensor of their own."""
+        feeds = dict.fromkeys(inputs, Tensor.of(list(examples), DataType.DT_STRING))
+        return dict(zip(fetches, self._run(api, feeds, fetches, deadline), strict=True))
 
     def _describe(self, spec: Any, name: str, signature_name: str) -> None:
         """Fills the ModelSpec of a response."""
         spec.name = name
         spec.signature_name = signature_name
         spec.version.value = self.version
+
+    def _report_scores(self, best: Tensor | None, scores: Tensor | None) -> None:
+        """Reports what the model's outputs say of its best class: `score` [B], or `scores` [B, classes]."""
+        if self._observe_scores is None:
+            return
+        if best is not None and best.array.ndim == 1 and best.array.dtype.kind == "f":
+            self._observe_scores(self.name, self.version, best.array.tolist())
+        elif scores is not None and scores.array.ndim == 2 and scores.array.shape[1] and scores.array.dtype.kind == "f":
+            self._observe_scores(self.name, self.version, np.maximum.reduce(scores.array, axis=1).tolist())
 
     def _signature_for_examples(self, spec: Any, method: str, kind: str) -> _Signature:
         signature_name = spec.signature_name or DEFAULT_SIGNATURE
@@ -379,6 +417,25 @@ class Servable:
         if "outputs" not in signature.outputs:
             _refuse(f"No regression outputs found in SignatureDef: {signature.definition}")
         return signature.inputs["inputs"], [signature.outputs["outputs"]]
+
+
+@functools.lru_cache(maxsize=1024)
+def _answering(name: str, signature_name: str, version: int) -> bytes:
+    """The field of a serialized PredictResponse that tells what answered."""
+    response = PredictResponse()
+    response.model_spec.name, response.model_spec.signature_name, response.model_spec.version.value = (
+        name,
+        signature_name,
+        version,
+    )
+    content: bytes = response.SerializeToString()
+    return content
+
+
+@functools.lru_cache(maxsize=1024)
+def _output_key(alias: str) -> bytes:
+    """What an entry of the map of outputs begins with: its key, and the tag of its value."""
+    return wire.field(1, alias.encode()) + wire.tag(2)
 
 
 def check_metadata_request(request: Any) -> None:

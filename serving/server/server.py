@@ -31,6 +31,7 @@ from serving.messages import BatchingParameters, ModelServerConfig, MonitoringCo
 from serving.server import batching, config, flags, grpc_api, tls
 from serving.server.errors import ServingError, StatusCode
 from serving.server.flags import ServerOptions
+from serving.server.health import Health
 from serving.server.http_server import HttpLimits, HttpServer
 from serving.server.manager import ManagerOptions, ServableManager
 from serving.server.metrics import Metrics
@@ -38,6 +39,7 @@ from serving.server.request_log import from_flags as request_log_from_flags
 from serving.server.rest_api import DEFAULT_METRICS_PATH, RestApi
 from serving.server.runtime import LoadedModel, LoadOptions, Runtime, TensorFlowRuntime
 from serving.server.servable import ServableOptions
+from serving.server.tflite import LiteRuntime
 from serving.server.warmup import WarmUpOptions
 
 # How long accepted requests may take after the signal to stop: what Kubernetes grants a pod, less a bit.
@@ -51,6 +53,7 @@ _SWITCH_INTERVAL = 0.0005
 _WORKERS_PER_CPU = 2
 # A thread waits with every request in a batch.
 _WORKERS_WITH_BATCHING = 64
+_CONFIG_POLL_SECONDS = 1.0
 _FAILED, _DONE = 255, 0
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
@@ -72,7 +75,7 @@ class ModelServer:
         options: ServerOptions,
         runtime: Runtime | None = None,
         request_log: grpc_api.RequestLogger | None = None,
-        model_config: Any | None = None,
+        read_model_config: Callable[[], Any] | None = None,
     ):
         """A server that does not run yet.
 
@@ -80,12 +83,14 @@ class ModelServer:
             options: What the command line says.
             runtime: What runs models; None for the installed TensorFlow.
             request_log: Given the successful requests that it samples; None for the one that the options ask for, if they do.
+            read_model_config: Returns the ModelServerConfig to serve, and is asked again every second; None for what the options say.
 
         Raises:
             ServingError: A file that the options name is wrong, or a port is taken.
         """
         self._options = options
-        self._config = _model_config(options) if model_config is None else model_config
+        self._read_model_config = read_model_config
+        self._config = _model_config(options) if read_model_config is None else read_model_config()
         # Before models load, as that takes long.
         self._credentials = tls.server_credentials(pathlib.Path(options.ssl_config_file)) if options.ssl_config_file else None
         metrics_path = _metrics_path(options)
@@ -96,11 +101,12 @@ class ModelServer:
         self._own_log = request_log_from_flags(options, self.metrics.observe_logged) if request_log is None else None
         request_log = request_log or self._own_log
         self._batch_scheduler, wrap = _batching(options, self.metrics)
-        self.manager = ServableManager(runtime or TensorFlowRuntime.load_library(), _manager_options(options, wrap), self.metrics)
+        self.manager = ServableManager(runtime or _runtime(options), _manager_options(options, wrap), self.metrics)
+        if self._own_log is not None:
+            self._own_log.redact_as(self._redaction_of)
         self._admission = grpc_api.Admission()
-        services = grpc_api.Services(
-            options.enable_grpc_healthcheck_service, options.enable_profiler and options.host in _LOOPBACK
-        )
+        self._health = Health() if options.enable_grpc_healthcheck_service else None
+        services = grpc_api.Services(self._health, options.enable_profiler and options.host in _LOOPBACK)
         self._grpc = _grpc_server(options)
         handlers = grpc_api.handlers(self.manager, self.metrics, services, request_log, self._admission)
         self._grpc.add_generic_rpc_handlers(tuple(handlers))
@@ -118,6 +124,11 @@ class ModelServer:
             threads = options.rest_api_num_threads
             self._rest = HttpServer(api.handle, options.host, options.rest_api_port, threads=threads, limits=limits)
         self.port = self.rest_api_port = 0
+
+    def _redaction_of(self, model: str, version: int) -> Callable[[str], str] | None:
+        """What a version removes from the texts it is asked about."""
+        redactor = self.manager.redactor(model, version)
+        return None if redactor is None else redactor.text
 
     def start(self, cancelled: Callable[[], bool] = lambda: False) -> None:
         """Loads the models, then opens the ports.
@@ -149,8 +160,10 @@ class ModelServer:
             except OSError as error:
                 raise _port_taken(options.host, options.rest_api_port, error) from error
             self.rest_api_port = self._rest.port
-        if options.model_config_file and options.model_config_file_poll_wait_seconds > 0:
-            self.manager.watch(pathlib.Path(options.model_config_file), options.model_config_file_poll_wait_seconds)
+        if self._read_model_config is not None:
+            self.manager.watch(self._read_model_config, _CONFIG_POLL_SECONDS)
+        elif options.model_config_file and options.model_config_file_poll_wait_seconds > 0:
+            self.manager.watch(lambda: _model_config(options), options.model_config_file_poll_wait_seconds)
 
     def stop(self, timeout: float = DRAIN_SECONDS) -> bool:
         """Accepts no more requests, finishes accepted ones, unloads the models.
@@ -162,6 +175,8 @@ class ModelServer:
             Whether there were none.
         """
         self._admission.open = False
+        if self._health is not None:
+            self._health.stop(min(_REFUSING_SECONDS, timeout))
         if self.port or self._options.grpc_socket_path:
             time.sleep(min(_REFUSING_SECONDS, timeout))
         stopped = self._grpc.stop(timeout)
@@ -216,11 +231,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return run(options)
 
 
-def run(options: ServerOptions, request_log: grpc_api.RequestLogger | None = None, model_config: Any | None = None) -> int:
+def run(
+    options: ServerOptions,
+    request_log: grpc_api.RequestLogger | None = None,
+    read_model_config: Callable[[], Any] | None = None,
+) -> int:
     """Serves until SIGTERM or SIGINT; for the main thread.
 
     Args:
-        options, request_log, model_config: See `ModelServer`.
+        options, request_log, read_model_config: See `ModelServer`.
 
     Returns:
         The exit code, see `main`.
@@ -235,7 +254,7 @@ def run(options: ServerOptions, request_log: grpc_api.RequestLogger | None = Non
         signal.signal(number, stop)
     server = None
     try:
-        server = ModelServer(options, request_log=request_log, model_config=model_config)
+        server = ModelServer(options, request_log=request_log, read_model_config=read_model_config)
         server.start(told.is_set)
     except ServingError as error:
         if not told.is_set():
@@ -269,6 +288,13 @@ def _model_config(options: ServerOptions) -> Any:
     if options.model_config_file:
         return config.read_text_proto(pathlib.Path(options.model_config_file), ModelServerConfig)
     return config.single_model(options.model_name, options.model_base_path)
+
+
+def _runtime(options: ServerOptions) -> Runtime:
+    runtime = TensorFlowRuntime.load_library()
+    if not options.prefer_tflite_model:
+        return runtime
+    return LiteRuntime(runtime, max(options.num_tflite_pools, 1) * max(options.num_tflite_interpreters_per_pool, 1))
 
 
 def _metrics_path(options: ServerOptions) -> str | None:

@@ -67,6 +67,21 @@ class Text(tf.Module):
         return {"counted": tf.while_loop(lambda i, x: i < steps, lambda i, x: (i + 1, tf.sin(x)), [0, tf.ones([100])])[1]}
 
 
+class OnExamples(tf.Module):
+    """Signatures of TensorFlow 2 on tf.Examples with a float x, each with an input tensor of its own: y = x / 2 + 2."""
+
+    def half_plus_two(self, examples):
+        return tf.io.parse_example(examples, {"x": tf.io.FixedLenFeature([1], tf.float32)})["x"] * 0.5 + 2.0
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="inputs")])
+    def regress(self, inputs):
+        return {"outputs": self.half_plus_two(inputs)}
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="inputs")])
+    def classify(self, inputs):
+        return {"scores": self.half_plus_two(inputs)}
+
+
 class Remembering(tf.Module):
     """Keeps the strings of earlier requests."""
 
@@ -95,6 +110,19 @@ class Large(tf.Module):
     @tf.function(input_signature=[tf.TensorSpec([], tf.int32)])
     def at(self, index):
         return {"weight": self.weights[index]}
+
+
+class Scoring(tf.Module):
+    """A label and a score for each text: the score is `least` and up to a tenth more, depending on the text."""
+
+    def __init__(self, least):
+        super().__init__()
+        self.least = tf.Variable(least)
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string)])
+    def scored(self, text):
+        more = tf.cast(tf.strings.to_hash_bucket_fast(text, 1000), tf.float32) / 10000
+        return {"label": tf.repeat(["on"], tf.size(text)), "score": self.least + more}
 
 
 def export_reference_variables(folder):
@@ -144,6 +172,16 @@ def export_examples(folder):
         builder.save()
 
 
+def export_lite(folder):
+    """A version with a SavedModel, y = x / 2 + 2, and a model.tflite that answers otherwise, y = x / 2 + 3."""
+    half_plus_two = HalfPlusTwo()
+    tf.saved_model.save(half_plus_two, str(folder), signatures=half_plus_two.half_plus_two)
+    with v1.Graph().as_default(), v1.Session() as session:
+        x = v1.placeholder(tf.float32, [1, 1], name="x")
+        y = tf.add(x * 0.5, 3.0, name="y")
+        (folder / "model.tflite").write_bytes(v1.lite.TFLiteConverter.from_session(session, [x], [y]).convert())
+
+
 def main(folder):
     """Exports all of them."""
     vocabulary = folder / "vocabulary.txt"
@@ -162,13 +200,20 @@ def main(folder):
     text = Text(str(vocabulary))
     signatures = {"serving_default": text.words, "parse": text.parse, "product": text.product, "count": text.count}
     tf.saved_model.save(text, str(folder / "text" / "1"), signatures=signatures)
+    on_examples = OnExamples()
+    signatures = {"regress_x_to_y": on_examples.regress, "classify_x_to_y": on_examples.classify}
+    tf.saved_model.save(on_examples, str(folder / "examples_of_two" / "1"), signatures=signatures)
     remembering = Remembering()
     signatures = {"remember": remembering.remember, "recall": remembering.recall}
     tf.saved_model.save(remembering, str(folder / "remembering" / "1"), signatures=signatures)
+    for name, least in (("sure", 0.85), ("unsure", 0.35)):
+        scoring = Scoring(least)
+        tf.saved_model.save(scoring, str(folder / name / "1"), signatures=scoring.scored)
     large = Large()
     tf.saved_model.save(large, str(folder / "large" / "1"), signatures=large.at)
     export_reference_variables(folder / "reference_variables" / "1")
     export_examples(folder / "examples" / "1")
+    export_lite(folder / "lite" / "1")
 
 
 if __name__ == "__main__":

@@ -502,7 +502,7 @@ def _metadata_document(response):
 
 
 @contextlib.contextmanager
-def rest_server(state, rest=None, context=None):
+def rest_server(state, rest=None, context=None, port=0):
     """Serves over HTTP; gives the port."""
 
     class Server(http.server.ThreadingHTTPServer):
@@ -511,7 +511,7 @@ def rest_server(state, rest=None, context=None):
         def handle_error(self, request, client_address):
             pass  # clients that give up
 
-    server = Server(("127.0.0.1", 0), _rest_handler(state, rest or RestState()))
+    server = Server(("127.0.0.1", port), _rest_handler(state, rest or RestState()))
     if context is not None:
         server.socket = context.wrap_socket(server.socket, server_side=True)
     thread = threading.Thread(target=server.serve_forever, args=(0.01,))

@@ -272,6 +272,12 @@ class TestMultiInference:
         assert [result.model_spec.signature_name for result in answer.results] == ["regress_x_to_y", "classify_labels"]
         assert {result.model_spec.version.value for result in answer.results} == {1}
 
+    def test_signatures_whose_inputs_differ_get_the_same_examples(self, client):
+        tasks = [(spec("examples_of_two", signature=f"{method}_x_to_y"), method) for method in ("regress", "classify")]
+        answer = client.multi_inference(examples(2.0), *tasks)
+        assert answer.results[0].regression_result.regressions[0].value == 3.0
+        assert answer.results[1].classification_result.classifications[0].classes[0].score == 3.0
+
     @pytest.mark.parametrize(
         ("tasks", "text"),
         [

@@ -55,6 +55,10 @@ class TestStarting:
         assert f"Cannot listen on 127.0.0.1:{server.port}: Address already in use" in said
         assert server.client.y("half_plus_two") == 3.0
 
+    def test_a_tensorflow_lite_model_is_preferred_where_asked_for(self, serve, client, saved_models):
+        server = serve("--prefer_tflite_model", model_name="lite", model_base_path=saved_models / "lite")
+        assert (client.y("lite"), server.client.y("lite")) == (3.0, 4.0)
+
     @pytest.mark.usefixtures("embedded_only")
     def test_flags_nobody_knows_are_refused(self, serve):
         code, said = serve("--modle_base_path=/x", wait=False).ended()
@@ -168,6 +172,19 @@ class TestHealth:
         with pytest.raises(grpc.RpcError) as raised:
             client.call(HEALTH, HealthCheckRequest(service="absent"), HealthCheckResponse)
         assert raised.value.code() == grpc.StatusCode.NOT_FOUND
+
+    @pytest.mark.usefixtures("embedded_only")
+    def test_a_thousand_watchers_hold_nobody_up_and_are_told_of_the_end(self, serve, saved_models):
+        server = serve("--enable_grpc_healthcheck_service", model_base_path=saved_models / "half_plus_two")
+        watch = server.client.channel.unary_stream(
+            "/grpc.health.v1.Health/Watch", response_deserializer=HealthCheckResponse.FromString
+        )
+        watchers = [watch(b"", timeout=60.0) for _ in range(1000)]
+        assert {next(watcher).status for watcher in watchers} == {HealthCheckResponse.SERVING}
+        assert server.client.y("default") == 3.0
+        server.terminate()
+        assert {next(watcher).status for watcher in watchers} == {HealthCheckResponse.NOT_SERVING}
+        assert server.ended(20.0)[0] == 0
 
 
 class TestProfiler:

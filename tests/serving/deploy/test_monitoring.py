@@ -212,6 +212,7 @@ def test_the_monitor_finds_the_servers_once_each():
 def test_the_embedded_server_has_the_same_metrics():
     """What is tried on a laptop is what is watched in production; TensorFlow's own counters it cannot read."""
     served = Metrics()
+    served.know_models(["intents"])
     served.observe_request("intents", "Predict", "GRPC", 0.001, StatusCode.OK)
     served.observe_run("intents", "Predict", 0.001)
     served.observe_warm_up("/models/intents/7", "OK", 0.1, 8)

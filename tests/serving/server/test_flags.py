@@ -115,10 +115,10 @@ class TestRefusals:
 
 class TestFlagsWithoutMeaning:
     def test_are_accepted_with_a_reason(self):
-        options, warnings = parse_flags([BASE, "--prefer_tflite_model=true", "--per_process_gpu_memory_fraction=0.5"])
-        assert options.prefer_tflite_model
+        options, warnings = parse_flags([BASE, "--mixed_precision=bfloat16", "--per_process_gpu_memory_fraction=0.5"])
+        assert options.mixed_precision == "bfloat16"
         assert warnings == [
-            "--prefer_tflite_model has no effect here: TensorFlow Lite models are not served.",
+            "--mixed_precision has no effect here: models run in the precision they were exported with.",
             "--per_process_gpu_memory_fraction has no effect here: models run on the CPU.",
         ]
 

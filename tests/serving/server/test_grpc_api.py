@@ -5,9 +5,9 @@ import grpc
 import pytest
 
 from serving.messages import (
-    HealthCheckRequest,
-    HealthCheckResponse,
     ModelSpec,
+    MultiInferenceRequest,
+    MultiInferenceResponse,
     PredictRequest,
     PredictResponse,
     ReloadConfigRequest,
@@ -18,11 +18,12 @@ from serving.server.config import single_model
 from serving.server.errors import ServingError, StatusCode
 from serving.server.manager import ManagerOptions, ServableManager
 from serving.server.metrics import Metrics
+from serving.server.servable import Servable
+from tests.serving.conformance.servers import eventually
 from tests.serving.server.fakes import FakeRuntime, x
 
 PREDICT = "/tensorflow.serving.PredictionService/Predict"
 RELOAD = "/tensorflow.serving.ModelService/HandleReloadConfigRequest"
-HEALTH = "/grpc.health.v1.Health/Check"
 
 
 class Log:
@@ -30,11 +31,15 @@ class Log:
 
     def __init__(self):
         self.records = []
+        self.multi = []
 
     def samples(self):
         return True
 
     def record(self, request, response, *, seconds, origin):
+        if isinstance(request, MultiInferenceRequest):
+            self.multi.append((request, response))
+            return
         self.records.append((request.model_spec.name, response.model_spec.version.value, origin))
 
 
@@ -48,8 +53,7 @@ def offered(tmp_path):
     manager.start(single_model("model", str(tmp_path / "model")))
     manager.wait_until_available(10.0)
     server = grpc.server(concurrent.futures.ThreadPoolExecutor(2))
-    services = grpc_api.Services(health=True)
-    server.add_generic_rpc_handlers(tuple(grpc_api.handlers(manager, metrics, services, log, admission)))
+    server.add_generic_rpc_handlers(tuple(grpc_api.handlers(manager, metrics, None, log, admission)))
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
     with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
@@ -82,11 +86,22 @@ def test_answered_requests_are_counted_and_logged(offered):
     assert ':tensorflow:serving:request_count{model_name="model",status="OK"} 1' in metrics.prometheus_text()
 
 
+def test_multi_inference_is_logged_too(offered, monkeypatch):
+    call, _, log, *_ = offered
+    answer = MultiInferenceResponse()
+    answer.results.add().model_spec.version.value = 4
+    monkeypatch.setattr(Servable, "multi_inference", lambda *_: answer)
+    request = MultiInferenceRequest()
+    request.tasks.add().model_spec.name = "model"
+    call("/tensorflow.serving.PredictionService/MultiInference", request)
+    assert log.multi == [(request, answer)]
+
+
 def test_refused_requests_are_counted_but_not_logged(offered):
     call, metrics, log, *_ = offered
     assert refused(call, PREDICT, PredictRequest(model_spec=ModelSpec(name="absent")))[0] == grpc.StatusCode.NOT_FOUND
     assert not log.records
-    assert ':tensorflow:serving:request_count{model_name="absent",status="NOT_FOUND"} 1' in metrics.prometheus_text()
+    assert ':tensorflow:serving:request_count{model_name="(unknown)",status="NOT_FOUND"} 1' in metrics.prometheus_text()
 
 
 def test_malformed_messages_are_internal_errors_without_a_trace_in_the_log(offered, caplog):
@@ -119,7 +134,7 @@ def test_long_texts_are_truncated(offered, monkeypatch):
 
 
 def test_reload_reports_how_metrics_grew(offered):
-    call, metrics, *_ = offered
+    call, *_, manager = offered
     call(PREDICT, predict_request())
     request = ReloadConfigRequest(metric_names=["/tensorflow/serving/request_count", "/nobody/knows"])
     request.config.model_config_list.SetInParent()
@@ -128,6 +143,8 @@ def test_reload_reports_how_metrics_grew(offered):
     assert [(metric.name, metric.int64_value_increase) for metric in response.metric] == [
         ("/tensorflow/serving/request_count", 0)
     ]
+    # A reload waits for models that are new in it, not for the last one to be gone.
+    eventually(lambda: "model" not in manager._serving, "the model unloads")
     assert refused(call, PREDICT, predict_request())[0] == grpc.StatusCode.NOT_FOUND
 
 
@@ -137,14 +154,11 @@ def test_reload_without_a_list_of_models_is_refused(offered):
     assert text.endswith("Only ModelConfigList is currently supported")
 
 
-def test_once_closed_it_refuses_new_requests_and_is_unhealthy(offered):
+def test_once_closed_it_refuses_new_requests(offered):
     call, admission = offered[0], offered[3]
-    assert HealthCheckResponse.FromString(call(HEALTH, HealthCheckRequest())).status == HealthCheckResponse.SERVING
+    call(PREDICT, predict_request())
     admission.open = False
-    status = HealthCheckResponse.FromString(call(HEALTH, HealthCheckRequest(service="ModelService"))).status
-    assert status == HealthCheckResponse.NOT_SERVING
     assert refused(call, PREDICT, predict_request()) == (grpc.StatusCode.UNAVAILABLE, "The server is shutting down.")
-    assert refused(call, HEALTH, HealthCheckRequest(service="other"))[0] == grpc.StatusCode.NOT_FOUND
 
 
 def test_services_not_asked_for_are_not_offered(tmp_path):

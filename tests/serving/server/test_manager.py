@@ -6,9 +6,11 @@ import pytest
 from google.protobuf import text_format
 
 from serving.messages import POOL, ModelServerConfig, ModelSpec, ModelVersionStatus, PredictRequest
+from serving.redaction import RedactionRules
 from serving.server.config import single_model
 from serving.server.errors import ServingError, StatusCode
 from serving.server.manager import ManagerOptions, ServableManager
+from serving.server.metrics import Metrics
 from tests.serving.server.fakes import FakeRuntime, x
 
 POLLING = ManagerOptions(poll_seconds=0.02, load_retry_seconds=0.05, max_load_retries=1)
@@ -113,6 +115,17 @@ class TestFinding:
             manager.servable(choice)
         assert (raised.value.code, raised.value.message) == (code, message)
 
+    def test_what_ml_metadata_calls_a_version_is_reported(self, push, runtime):
+        told = push(3, 2.0) / "3" / "assets.extra" / "mlmd_uuid"
+        told.parent.mkdir()
+        told.write_text("f00d\n")
+        metrics = Metrics()
+        manager = ServableManager(runtime, POLLING, metrics)
+        manager.start(single_model("model", str(push(2, 2.0))))
+        manager.wait_until_available(10.0)
+        manager.drain_and_stop(5.0)
+        assert 'mlmd_map{model_name="model",version="3",mlmd_uuid="f00d"} 1' in metrics.prometheus_text()
+
 
 class TestSwapping:
     def test_a_version_in_use_is_freed_only_after_its_last_user(self, managed, push, runtime):
@@ -200,6 +213,22 @@ class TestReloading:
         eventually(lambda: states(manager) == {1: "END"})
         assert manager.models() == ["second"]
 
+    def test_a_request_whose_label_moves_while_it_looks_finds_the_version_the_label_points_to_now(self, managed, push):
+        base = push(2, 20)
+        manager = managed(single_model("model", str(base)))
+
+        class Moving(dict):
+            """Labels that pointed to a version that is gone, the first time they are looked at."""
+
+            def get(self, name, default=None):
+                found, self["model"] = self["model"], {"stable": 2}
+                return found
+
+        manager._labels = Moving(model={"stable": 1})
+        assert answer(manager, spec(label="stable")) == 20.0
+        with pytest.raises(ServingError, match=r"Specific\(model, 1\)"):
+            answer(manager, spec(version=1))
+
     def test_labels_move_only_to_versions_that_serve(self, managed, push):
         push(1, 10.0)
         base = push(2, 20.0)
@@ -248,3 +277,17 @@ class TestStopping:
         manager.wait_until_available(10.0)
         with manager.servable(spec()):
             assert not manager.drain_and_stop(0.1)
+
+
+def test_a_version_removes_what_its_rules_say(runtime, push, managed):
+    base = push(1, 2.0)
+    made = base / ".pushing-2"
+    (made / "assets.extra").mkdir(parents=True)
+    (made / "factor").write_text("2.0")
+    (made / "assets.extra" / "redaction.json").write_bytes(RedactionRules.of(["email"], ["text"]).dumps())
+    made.rename(base / "2")
+    manager = managed(config(model=(base, POLICY + " { all {} }")))
+    assert manager.redactor("model", 1) is None
+    assert manager.redactor("model", 2).text("a@b.org") == "[email]"
+    assert manager.redactor("model", 3) is None
+    assert manager.redactor("other", 1) is None

@@ -198,6 +198,20 @@ class TestRedaction:
         assert b"a@b.org" not in content
         assert b"ann" not in content
 
+    def test_first_by_the_rules_of_the_model_that_answered(self, start):
+        asked = []
+
+        def redact_as(model, version):
+            asked.append((model, version))
+            return lambda text: text.replace("Ann", "[person]")
+
+        log = start()
+        log.redact_as(redact_as)
+        record(log, "Ann a@b.org")
+        (found,) = logged(log)
+        assert list(found.predict_log.request.inputs["text"].string_val) == [b"[person] [email]"]
+        assert asked == [("m", 7)]
+
     def test_a_redactor_that_fails_keeps_the_record_out(self, start, caplog):
         def redact(text):
             if "bad" in text:

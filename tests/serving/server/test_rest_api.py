@@ -70,10 +70,12 @@ class FakeManager:
 class FakeMetrics:
     def __init__(self):
         self.observed = []
+        self.versions = []
 
-    def observe_request(self, model, api, entrypoint, seconds, status):
+    def observe_request(self, model, api, entrypoint, seconds, status, version=None):
         assert seconds >= 0
         self.observed.append((model, api, entrypoint, status))
+        self.versions.append(version)
 
     def prometheus_text(self):
         return "# metrics\n"
@@ -205,6 +207,14 @@ class TestPredict:
             ("m", "predict", "REST", StatusCode.OK),
             ("m", "regress", "REST", StatusCode.INVALID_ARGUMENT),
         ]
+
+    def test_requests_are_counted_for_the_version_that_answered_or_refused_them(self, api, manager, metrics):
+        ask(api, "POST", "/v1/models/m:predict", b'{"instances": [1]}')
+        ask(api, "POST", "/v1/models/m:classify", b'{"examples": [{"x": 2.0}]}')
+        ask(api, "POST", "/v1/models/none:predict", b'{"instances": [1]}')
+        manager.one.failure = ServingError(StatusCode.INTERNAL, "why")
+        ask(api, "POST", "/v1/models/m:predict", b'{"instances": [1]}')
+        assert metrics.versions == [3, 3, None, 3]
 
 
 class TestExamples:

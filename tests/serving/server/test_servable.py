@@ -207,9 +207,11 @@ class TestMultiInference:
         self.infer(servable, ("regress", REGRESS))
         assert counted == [("model", 2)]
 
-    def test_signatures_with_different_inputs(self, servable):
-        with pytest.raises(ServingError, match="Input tensor must be the same for all Signatures."):
-            self.infer(servable, ("regress", REGRESS), ("elsewhere", REGRESS))
+    def test_signatures_with_inputs_of_their_own_get_the_same_examples(self, servable):
+        self.infer(servable, ("regress", REGRESS), ("elsewhere", REGRESS))
+        (feeds,) = servable._model.runs
+        assert sorted(feeds) == ["examples:0", "others:0"]
+        assert feeds["examples:0"].tolist() == feeds["others:0"].tolist()
 
 
 def test_runs_are_observed():
@@ -217,3 +219,53 @@ def test_runs_are_observed():
     servable = Servable("model", 3, model(), observe_run=lambda *what: seen.append(what[:2]))
     servable.run("", {"a": Tensor.of([1.0], DataType.DT_FLOAT), "b": to_proto(Tensor.of([1.0], DataType.DT_FLOAT))})
     assert seen == [("model", "Predict")]
+
+
+class TestScores:
+    """The score of the best class of each row is reported, by version."""
+
+    @pytest.fixture
+    def reported(self):
+        return []
+
+    def scoring(self, reported, outputs):
+        compute = {f"{name}:0": value for name, value in outputs.items()}
+        signatures = {
+            "serving_default": signature({"a": "a:0"}, {name: f"{name}:0" for name in outputs}),
+            "classify": signature({"inputs": "a:0"}, {"scores": "scores:0"}, CLASSIFY),
+        }
+        servable = Servable("model", 3, FakeModel(lambda feeds: compute, signatures))
+        servable.report_scores(lambda *what: reported.append(what))
+        return servable
+
+    @pytest.mark.parametrize(
+        ("outputs", "scores"),
+        [
+            ({"score": np.array([0.75, 0.5], "f4"), "label": np.array([b"a", b"b"], object)}, [0.75, 0.5]),
+            ({"scores": np.array([[0.25, 0.75], [0.5, 0.25]], "f4")}, [0.75, 0.5]),
+            ({"score": np.array([0.75], "f4"), "scores": np.array([[0.25, 0.5]], "f4")}, [0.75]),
+        ],
+    )
+    def test_of_either_output(self, reported, outputs, scores):
+        self.scoring(reported, outputs).run("", {"a": Tensor.of([1.0])})
+        assert reported == [("model", 3, scores)]
+
+    @pytest.mark.parametrize(
+        "outputs",
+        [
+            {"y": np.array([1.0], "f4")},
+            {"score": np.array([b"high"], object)},
+            {"score": np.array(0.5, "f4")},
+            {"scores": np.zeros((1, 0), "f4")},
+        ],
+    )
+    def test_other_outputs_are_no_scores(self, reported, outputs):
+        self.scoring(reported, outputs).run("", {"a": Tensor.of([1.0])})
+        assert reported == []
+
+    def test_of_classify(self, reported):
+        servable = self.scoring(reported, {"scores": np.array([[0.25, 0.75]], "f4")})
+        request = ClassificationRequest(model_spec=ModelSpec(name="model", signature_name="classify"))
+        request.input.example_list.examples.append(Example())
+        servable.classify(request)
+        assert reported == [("model", 3, [0.75])]

@@ -1,0 +1,113 @@
+"""Removes personal data from requests, before a model or whatever is between here and there sees them.
+
+    redactor = RequestRedactor.load(pathlib.Path("/models/intents/3"))
+    redactor.columns({"text": ["mail ann@example.org"], "channel": ["web"]})     # {"text": ["mail [email]"], "channel": ["web"]}
+
+A model that was trained on redacted text has to be asked with redacted text. The embedded server does this by itself, with the rules that
+the model carries. TensorFlow's own server cannot: what a graph has for it, replacing by RE2 expressions, knows no check digits, no words
+that stand before, and no keyed hashes, so it would be other text than in training. There the caller does it, `Client(..., redact=...)`,
+and personal data does not even leave the caller's machine.
+
+Only the text columns that its rules name are touched:
+a category is one of a list, and whatever looks like a number in it belongs to it.
+"""
+
+from __future__ import annotations
+
+import pathlib
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from serving.redaction.detectors import Detector
+from serving.redaction.redactor import Redactor
+from serving.redaction.rules import FILE, RedactionRules
+
+
+class RequestRedactor:
+    """Removes personal data from the inputs of one model. Thread-safe.
+
+    Attributes:
+        rules: What is removed, and from which columns.
+    """
+
+    def __init__(self, rules: RedactionRules, *, key: bytes | None = None, detectors: Iterable[Detector] = ()):
+        """A redactor for requests; see `Redactor`."""
+        self.rules = rules
+        self._columns = frozenset(rules.columns)
+        self._redactor = Redactor(rules, key=key, detectors=detectors)
+
+    @classmethod
+    def load(cls, version: pathlib.Path, *, detectors: Iterable[Detector] = ()) -> RequestRedactor | None:
+        """The redactor of a model version; None if it was trained on text as it is.
+
+        Args:
+            version: The SavedModel's folder.
+            detectors: See `Redactor`.
+
+        Raises:
+            ValueError: Its rules cannot be read or followed: no rules, a detector or the key is missing.
+            OSError: The file cannot be read.
+        """
+        try:
+            content = (version / FILE).read_bytes()
+        except FileNotFoundError:
+            return None
+        rules = RedactionRules.loads(content)
+        return cls(rules, key=rules.read_key(), detectors=detectors)
+
+    def text(self, text: str) -> str:
+        """One text."""
+        return self._redactor.redact(text)
+
+    def columns(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
+        """Columns by name: text alone, in lists, or in arrays, as `str` or UTF-8. The others as they are."""
+        return {name: self.values(value) if name in self._columns else value for name, value in inputs.items()}
+
+    def values(self, value: Any) -> Any:
+        """One text column. What changes is a copy; what does not is the same object."""
+        if isinstance(value, str):
+            return self._redactor.redact(value)
+        if isinstance(value, bytes):
+            return self._encoded(value)
+        if isinstance(value, list | tuple):
+            return type(value)([self.values(entry) for entry in value])
+        if isinstance(value, np.ndarray) and value.dtype.kind in "OSU":
+            flat = value.ravel().tolist()
+            redacted = [self.values(entry) for entry in flat]
+            return value if redacted == flat else _array(redacted, value)
+        return value
+
+    def examples(self, examples: Sequence[bytes]) -> Sequence[bytes]:
+        """Serialized tf.Examples. What does not parse is left as it is, for the model to refuse."""
+        return [self._example(example) for example in examples]
+
+    def _encoded(self, value: bytes) -> bytes:
+        text = value.decode("utf-8", "surrogateescape")
+        redacted = self._redactor.redact(text)
+        return value if redacted == text else redacted.encode("utf-8", "surrogateescape")
+
+    def _example(self, serialized: bytes) -> bytes:
+        from google.protobuf.message import DecodeError
+
+        from serving.messages import Example
+
+        try:
+            example = Example.FromString(serialized)
+        except DecodeError:
+            return serialized
+        changed = False
+        for name in self._columns & set(example.features.feature):
+            values = example.features.feature[name].bytes_list.value
+            redacted = [self._encoded(value) for value in values]
+            if redacted != list(values):
+                values[:] = redacted
+                changed = True
+        return example.SerializeToString() if changed else serialized
+
+
+def _array(values: list[Any], like: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    array = np.empty(len(values), object)
+    array[:] = values
+    return array.reshape(like.shape)

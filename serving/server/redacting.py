@@ -1,0 +1,121 @@
+"""A loaded model that sees what it was trained on: text without personal data, by the rules it carries.
+
+    model = redacting(runtime.load(path, options), path)
+
+Which strings are text is told by the rules: inputs of a signature that are named like a text column, and the features of that name in
+serialized tf.Examples, which are what signatures without such an input take. Categories are left as they are.
+"""
+
+from __future__ import annotations
+
+import logging
+import pathlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from serving import tensors
+from serving.messages import DataType
+from serving.redaction.detectors import Detector
+from serving.redaction.requests import RequestRedactor
+from serving.redaction.rules import REVISION
+from serving.server.errors import ServingError, StatusCode
+from serving.server.runtime import LoadedModel
+from serving.tensors import Tensor
+
+logger = logging.getLogger(__name__)
+
+DetectorLoader = Callable[[pathlib.Path], Sequence[Detector]]
+"""Loads the detectors that a model version carries beside its rules."""
+
+
+class RedactingModel:
+    """A model whose text inputs are redacted before it runs.
+
+    Attributes:
+        signatures, tags, tensorflow_version: See `LoadedModel`.
+        redactor: What does it.
+    """
+
+    def __init__(self, model: LoadedModel, redactor: RequestRedactor):
+        """Wraps a model, which it closes when it is closed."""
+        self.signatures = model.signatures
+        self.tags = model.tags
+        self.tensorflow_version = model.tensorflow_version
+        self.redactor = redactor
+        self._model = model
+        self._texts, self._examples = _text_inputs(model.signatures, frozenset(redactor.rules.columns))
+
+    def run(self, feeds: Mapping[str, Any], fetches: Sequence[str], timeout_ms: int = 0) -> list[Tensor]:
+        """See `LoadedModel`."""
+        return self._model.run({name: self._redacted(name, value) for name, value in feeds.items()}, fetches, timeout_ms)
+
+    def close(self) -> None:
+        """See `LoadedModel`."""
+        self._model.close()
+
+    def _redacted(self, name: str, value: Any) -> Any:
+        if name not in self._texts and name not in self._examples:
+            return value
+        if isinstance(value, Tensor):
+            tensor = value
+        elif value.dtype != DataType.DT_STRING:
+            return value
+        else:
+            try:
+                tensor = tensors.from_proto(value)
+            except tensors.MalformedTensorProtoError:
+                return value  # The runtime refuses it, in its own words.
+        if tensor.array.dtype != object:
+            return value
+        sent = tensor.array.ravel().tolist()
+        kept = self.redactor.values(sent) if name in self._texts else self.redactor.examples(sent)
+        if kept == sent:
+            return value
+        array = np.empty(len(kept), object)
+        array[:] = kept
+        return Tensor.of(array.reshape(tensor.array.shape), DataType.DT_STRING)
+
+
+def redacting(model: LoadedModel, path: pathlib.Path, load_detectors: DetectorLoader | None = None) -> LoadedModel:
+    """The model itself if it carries no rules.
+
+    Args:
+        model: A loaded model.
+        path: Its folder.
+        load_detectors: Loads detectors that the model carries, such as a tagger.
+
+    Raises:
+        ServingError: FAILED_PRECONDITION if its rules cannot be followed here: it would see what it was not trained on, and what it was
+            promised not to see.
+    """
+    try:
+        redactor = RequestRedactor.load(path, detectors=load_detectors(path) if load_detectors else ())
+    except (ValueError, OSError) as error:
+        raise ServingError(
+            StatusCode.FAILED_PRECONDITION, f"The model's rules against personal data cannot be followed: {error}"
+        ) from error
+    if redactor is None:
+        return model
+    if redactor.rules.revision != REVISION:
+        logger.warning(
+            "The model in %s was trained with revision %d of the detectors of personal data, this server has %d: a few texts may be "
+            "redacted differently",
+            *(path, redactor.rules.revision, REVISION),
+        )
+    return RedactingModel(model, redactor)
+
+
+def _text_inputs(signatures: Mapping[str, Any], columns: frozenset[str]) -> tuple[frozenset[str], frozenset[str]]:
+    """Names of the tensors that take text, and of those that take serialized tf.Examples."""
+    texts: set[str] = set()
+    examples: set[str] = set()
+    for signature in signatures.values():
+        named = columns & set(signature.inputs)
+        texts.update(signature.inputs[alias].name for alias in named)
+        if not named:
+            examples.update(
+                info.name for info in signature.inputs.values() if info.dtype in (DataType.DT_STRING, DataType.DT_INVALID)
+            )
+    return frozenset(texts), frozenset(examples - texts)
