@@ -1,7 +1,8 @@
-"""Releases a model although its gate said no: somebody takes responsibility, says why, and every trace of the model says so too.
+"""Releases a model although its gate said no, or its smoke test failed: somebody takes responsibility and says why.
 
-The version's manifest, the run's record and ML Metadata hold who, when, why and which rules the model failed. In ML Metadata it is a
-blessing of its own, so that the next candidate is measured against the model that is in production. The verdict stays what it was.
+Every trace of the model says so too. The version's manifest, the run's record and ML Metadata hold who, when, why and which rules the
+model failed. In ML Metadata it is a blessing of its own, so that the next candidate is measured against the model that is in
+production. The verdict stays what it was.
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ from tfx.types import standard_artifacts
 from tfx.utils import path_utils
 
 from components.errors import ParlanceError, UsageError
-from components.release import push, release
+from components.evaluation.baseline import OVERRIDE_REASON_KEY
+from components.release import infra_blessing, push, release
 from components.release.options import ReleaseOptions
 from pipeline import records
 from pipeline.local import failures
@@ -52,7 +54,8 @@ def override(root: Root, run: str, reason: str) -> dict[str, Any]:
 
     Returns:
       The run's record, as written to the run's folder: `pushed`, and `override` with `reason`, `by` (the user of the operating
-      system), `at` (ISO 8601, UTC) and `failed` (the rules that said no).
+      system), `at` (ISO 8601, UTC), `failed` (the rules that said no, those of the smoke test among them) and `smoke_test` (how that
+      ended; `skipped` where the gate's no came first, so that nobody takes the model for one that was tried).
 
     Raises:
       UsageError: There is no reason or no such run, the run has no rejected model, or its model or evaluation is gone.
@@ -94,6 +97,7 @@ def _release(root: Root, record: Mapping[str, Any], reason: str) -> dict[str, An
         "by": _user(),
         "at": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "failed": [_described(finding) for finding in record["verdict"]["findings"] if finding["severity"] == "error"],
+        "smoke_test": (record.get("smoke_test") or {"state": infra_blessing.SKIPPED})["state"],
     }
     with metadata.Metadata(root.metadata_config()) as connection:
         evaluated = _evaluated(connection, record)
@@ -190,11 +194,12 @@ def _bless(
     pushed: push.Pushed,
     node_folder: pathlib.Path,
 ) -> None:
-    """Writes an execution whose output is a blessing like the evaluator's, with the reason on both."""
+    """Writes an execution whose output is a blessing like the evaluator's, with the reason and how the smoke test ended on both."""
     said = {
-        "override_reason": statement["reason"],
+        OVERRIDE_REASON_KEY: statement["reason"],
         "override_by": statement["by"],
         "override_at": statement["at"],
+        "override_smoke_test": statement["smoke_test"],
         "pushed_version": pushed.version,
     }
     folder = node_folder / "blessing" / record["run_id"]

@@ -1,8 +1,8 @@
 """The command `parlance serve`: every released model below a root, over gRPC and REST.
 
-Each folder <root>/serving/<name>/ with a version in it is a model; its versions come and go as runs release them. Where
-<root>/serving/models.config exists (a text ModelServerConfig with versions and labels), it says instead what is served, and is read
-again whenever it changes.
+Each folder <root>/serving/<name>/ with a version in it is a model, and its newest version is served. Where
+<root>/serving/models.config lists the model (`parlance release` writes that file, a text ModelServerConfig with versions and labels),
+it says instead what is served. File and folders are looked at every second, so what a run or a rollout changes needs no restart.
 """
 
 from __future__ import annotations
@@ -11,14 +11,22 @@ import argparse
 import logging
 import pathlib
 import sys
+import tempfile
+from typing import Any
 
 from components.errors import UsageError
 
 GRPC_PORT, REST_PORT = 8500, 8501
 _RELEASES = "serving"
-_CONFIG = "models.config"
-# A copy that is not complete yet is tried again soon, and one model's load does not hold up another's.
-_FLAGS = ("--num_load_threads=2", "--load_retry_interval_micros=1000000", "--file_system_poll_wait_seconds=1")
+_FLAGS = (
+    # A copy that is not complete yet is tried again soon, and one model's load does not hold up another's.
+    "--num_load_threads=2",
+    "--load_retry_interval_micros=1000000",
+    "--file_system_poll_wait_seconds=1",
+    # When the server starts, no version is loaded that the labels in models.config could point to.
+    "--allow_version_labels_for_unavailable_models",
+)
+_METRICS = "prometheus_config { enable: true }\n"
 
 
 def add_arguments(command: argparse.ArgumentParser) -> None:
@@ -47,42 +55,64 @@ def run(options: argparse.Namespace) -> int:
       UsageError: There is nothing to serve, or a flag is wrong.
     """
     from serving.server import flags, server
+    from serving.server.errors import ServingError
 
     folder = (pathlib.Path(options.root) / _RELEASES).resolve()
-    config = folder / _CONFIG
-    names = released_models(folder)
-    if not config.exists() and not names:
+    try:
+        served = model_config(folder).model_config_list.config
+    except ServingError as error:
+        raise UsageError(f"What is served is written in {folder}, which cannot be read: {error.message}") from error
+    if not served:
         raise UsageError(
             f"Serving needs a released model in {folder}/<name>/<version>; there is none. `parlance run` releases one"
         )
-    source = [f"--model_config_file={config}", "--model_config_file_poll_wait_seconds=1"] if config.exists() else []
-    arguments = [f"--host={options.host}", f"--port={options.port}", f"--rest_api_port={options.rest_api_port}", *_FLAGS, *source]
-    if not source:
-        # Only so that the flags are complete: what is served is said below.
-        arguments.append(f"--model_base_path={folder}")
-    try:
-        parsed, warnings = flags.parse_flags([*arguments, *options.flags])
-    except flags.FlagError as error:
-        raise UsageError(str(error)) from error
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
-    for warning in warnings:
-        logging.getLogger(__name__).warning("%s", warning)
-    return 3 if server.run(parsed, model_config=None if source else _model_config(folder, names)) else 0
+    with tempfile.TemporaryDirectory(prefix="parlance-serve-") as temporary:
+        monitoring = pathlib.Path(temporary) / "monitoring.config"
+        monitoring.write_text(_METRICS)
+        arguments = [
+            f"--host={options.host}",
+            f"--port={options.port}",
+            f"--rest_api_port={options.rest_api_port}",
+            *_FLAGS,
+            *([f"--monitoring_config_file={monitoring}"] if options.rest_api_port else []),
+            # Only so that the flags are complete: `model_config` says what is served.
+            f"--model_base_path={folder}",
+        ]
+        try:
+            parsed, warnings = flags.parse_flags([*arguments, *options.flags])
+        except flags.FlagError as error:
+            raise UsageError(str(error)) from error
+        logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
+        for warning in warnings:
+            logging.getLogger(__name__).warning("%s", warning)
+        # A configuration of the user's own is served as it stands.
+        own = parsed.model_config_file
+        return 3 if server.run(parsed, read_model_config=None if own else lambda: model_config(folder)) else 0
 
 
-def released_models(folder: pathlib.Path) -> list[str]:
-    """The names of the folders that hold at least one version, sorted."""
-    if not folder.is_dir():
-        return []
-    return sorted(
-        model.name for model in folder.iterdir() if model.is_dir() and any(child.name.isdecimal() for child in model.iterdir())
-    )
+def model_config(folder: pathlib.Path) -> Any:
+    """Returns what is served of a folder of releases, as a ModelServerConfig: its models.config, and the newest version of others.
 
-
-def _model_config(folder: pathlib.Path, names: list[str]) -> object:
+    Raises:
+      ServingError: models.config or the folder cannot be read, or the file cannot be parsed.
+    """
+    from components.release import release_folder
     from serving.messages import ModelServerConfig
+    from serving.server import config as config_module
+    from serving.server.errors import ServingError, StatusCode
 
     config = ModelServerConfig()
-    for name in names:
-        config.model_config_list.config.add(name=name, base_path=str(folder / name), model_platform="tensorflow")
+    try:
+        config = config_module.read_text_proto(folder / release_folder.CONFIG, ModelServerConfig)
+    except ServingError as error:
+        if error.code != StatusCode.NOT_FOUND:
+            raise
+    listed = {model.name for model in config.model_config_list.config}
+    try:
+        released = release_folder.released_models(folder)
+    except OSError as error:
+        raise ServingError(StatusCode.UNAVAILABLE, f"{folder}; {error.strerror}") from error
+    for name in released:
+        if name not in listed:
+            config.model_config_list.config.add(name=name, base_path=str(folder / name), model_platform=config_module.PLATFORM)
     return config

@@ -33,11 +33,14 @@ from components.errors import EnvironmentFailure, ParlanceError, UsageError
 from components.evaluation import report, resampling, scoring, tfma_evaluator, tfma_records
 from components.evaluation.options import EvaluationOptions
 from components.evaluation.scored_rows import ScoredRows
+from components.evaluation.scored_sample import ScoredSample
 from components.evaluation.segments import Segment, SegmentColumn, slice_values
 from components.ingestion.row_hash import hash_cells
 
 _BATCH_ROWS = 1024
 _UNIT = "__resampling_unit__"
+# Differs between rows of one group, which are one unit.
+_ROW = "__row__"
 BEAM_ARGS = (
     # What DirectRunner falls back to after an attempt to download another runner.
     "--runner=apache_beam.runners.portability.fn_api_runner.fn_runner.FnApiRunner",
@@ -75,7 +78,7 @@ def analyse(
 ) -> tfma_evaluator.Results:
     """Measures a model, and the baseline if there is one, decides about its release, and writes all of it.
 
-    Writes metrics.json, confusion.json, verdict.json and TFMA's own result files.
+    Writes metrics.json, confusion.json, verdict.json, a sample of the scored rows (see scored_sample) and TFMA's own result files.
 
     Args:
       model_path: SavedModel of the candidate; its signature `evaluation`, or `serving_examples` where it has none, maps serialized
@@ -163,10 +166,11 @@ def _pipeline(
             eval_shared_model=shared_models,
             eval_config=config,
             extractors=[extractor.Extractor("ScoreRows", beam.ParDo(score))],
-            evaluators=[tfma_evaluator.evaluator(subject)],
+            evaluators=[tfma_evaluator.evaluator(subject), tfma_evaluator.sampler()],
             writers=[
                 *tfma.default_writers(output_dir, eval_shared_model=shared_models, eval_config=config, **where),
                 tfma_evaluator.writer(output_dir),
+                tfma_evaluator.sample_writer(output_dir),
             ],
         )
     )
@@ -217,14 +221,18 @@ def _read_batches(path: str, group: str | None = None) -> Iterator[pa.RecordBatc
                 f"The test split must be TFRecord files of tf.Examples; reading {path} ended in {type(error).__name__} after "
                 f"{start} rows"
             ) from None
-        units = resampling.units(start, len(serialized), salt)
+        rows = units = resampling.units(start, len(serialized), salt)
         if group is not None:
             values = _first_values(batch, group).cast(pa.string())
             units = np.where(values.is_null().to_numpy(zero_copy_only=False), units, hash_cells(values))
         start += len(serialized)
-        yield batch.append_column(constants.ARROW_INPUT_COLUMN, pa.array(serialized, pa.binary())).append_column(
-            _UNIT, pa.array(units, pa.uint64())
-        )
+        for name, values in (
+            (constants.ARROW_INPUT_COLUMN, pa.array(serialized, pa.binary())),
+            (_UNIT, pa.array(units, pa.uint64())),
+            (_ROW, pa.array(rows, pa.uint64())),
+        ):
+            batch = batch.append_column(name, values)
+        yield batch
 
 
 def _serialized_examples(extracts: Mapping[str, Any]) -> list[bytes]:
@@ -247,7 +255,15 @@ def _scored(
         slices={name: slice_values(column, _first_values(batch, column.source)) for name, column in slice_by.items()},
         weight=None if columns.weight is None else _weights(batch, columns.weight),
     )
-    return {**extracts, tfma_evaluator.SCORED_ROWS: scored}
+    candidate = answers[report.CANDIDATE]
+    sample = ScoredSample.of(
+        _serialized_examples(extracts),
+        scored.actual.to_pylist(),
+        candidate.scores,
+        batch.column(_ROW).to_numpy(),
+        candidate.classes,
+    )
+    return {**extracts, tfma_evaluator.SCORED_ROWS: scored, tfma_evaluator.SCORED_SAMPLE: sample}
 
 
 def _weights(batch: pa.RecordBatch, column: str) -> np.ndarray:

@@ -7,6 +7,11 @@ from tfx.components.evaluator import constants
 from tfx.dsl.components.common import resolver
 from tfx.types import standard_artifacts
 
+from components.release import infra_blessing
+
+OVERRIDE_REASON_KEY = "override_reason"
+"""The custom property of a blessing that a person gave, with the reason."""
+
 
 class LastBlessedModelStrategy(resolver.ResolverStrategy):
     """Resolves the baseline of a candidate.
@@ -15,18 +20,26 @@ class LastBlessedModelStrategy(resolver.ResolverStrategy):
     from the cache), it is the baseline that blessing was decided against: a model is no yardstick for itself, and the evaluation
     stays cached. TFX's own LatestBlessedModelStrategy would hand the candidate its own twin.
 
-    Inputs: `candidate` (one model), `model` and `model_blessing` (all of the pipeline). `model` of the output holds one model or none.
+    A model that failed its smoke test was not released, so its blessing does not count, unless a person released it all the same.
+
+    Inputs: `candidate` (one model), `model`, `model_blessing` and `infra_blessing` (all of the pipeline). `model` of the output holds
+    one model or none.
     """
 
     def resolve_artifacts(self, store, input_dict: dict[str, list[types.Artifact]]) -> dict[str, list[types.Artifact]]:
         """See the base class."""
         [candidate] = input_dict["candidate"]
         models = {model.id: model for model in input_dict["model"]}
+        unreleased = infra_blessing.never_passed(input_dict["infra_blessing"])
         blessings = sorted(
             (
                 blessing
                 for blessing in input_dict["model_blessing"]
                 if _property(blessing, constants.ARTIFACT_PROPERTY_BLESSED_KEY)
+                and (
+                    blessing.has_custom_property(OVERRIDE_REASON_KEY)
+                    or _property(blessing, constants.ARTIFACT_PROPERTY_CURRENT_MODEL_ID_KEY) not in unreleased
+                )
             ),
             key=lambda blessing: blessing.id,
         )
@@ -38,7 +51,13 @@ class LastBlessedModelStrategy(resolver.ResolverStrategy):
                 model_id = _property(newest, constants.ARTIFACT_PROPERTY_BASELINE_MODEL_ID_KEY)
             # A model whose files were deleted is gone from metadata's live artifacts; then there is nothing to compare with.
             chosen = [models[model_id]] if model_id in models else []
-        return {"candidate": [candidate], "model": chosen, "model_blessing": blessings[-1:]}
+        tried = {_property(blessing, infra_blessing.MODEL_ID_KEY): blessing for blessing in input_dict["infra_blessing"]}
+        return {
+            "candidate": [candidate],
+            "model": chosen,
+            "model_blessing": blessings[-1:],
+            "infra_blessing": [tried[model.id] for model in chosen if model.id in tried],
+        }
 
 
 def _property(blessing: types.Artifact, key: str) -> int:
@@ -52,4 +71,5 @@ def last_blessed_model(candidate: types.BaseChannel) -> resolver.Resolver:
         candidate=candidate,
         model=types.Channel(type=standard_artifacts.Model),
         model_blessing=types.Channel(type=standard_artifacts.ModelBlessing),
+        infra_blessing=types.Channel(type=standard_artifacts.InfraBlessing),
     ).with_id("LatestBlessedModel")

@@ -9,14 +9,14 @@ from typing import Any
 
 from tfx import types
 from tfx.components.evaluator import constants
-from tfx.dsl.components.base import base_component, base_executor
+from tfx.dsl.components.base import base_beam_component, base_executor
 from tfx.types import artifact_utils, standard_artifacts
 from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionParameter
 from tfx.types.system_executions import Evaluate
 from tfx.utils import path_utils
 
 from components.evaluation.options import EvaluationOptions
-from components.executor_path import ExecutorPath
+from components.executor_path import BeamExecutorPath
 from components.ingestion.options import DataOptions
 
 _STATISTICS_FILE = "FeatureStats.pb"
@@ -65,6 +65,7 @@ class EvaluatorExecutor(base_executor.BaseExecutor):
             train_label_counts=train_summary["labels"]["train"],
             options=options,
             output_dir=artifact_utils.get_single_uri(output_dict["evaluation"]),
+            beam_args=self._context.beam_pipeline_args,
         )
         _bless(artifact_utils.get_single_instance(output_dict["blessing"]), results.verdict["blessed"], model, baseline)
 
@@ -93,11 +94,11 @@ def _bless(blessing, blessed: bool, model, baseline) -> None:
     (folder / (constants.BLESSED_FILE_NAME if blessed else constants.NOT_BLESSED_FILE_NAME)).touch()
 
 
-class Evaluator(base_component.BaseComponent):
+class Evaluator(base_beam_component.BaseBeamComponent):
     """See EvaluatorSpec."""
 
     SPEC_CLASS = EvaluatorSpec
-    EXECUTOR_SPEC = ExecutorPath("components.evaluation.component.EvaluatorExecutor")
+    EXECUTOR_SPEC = BeamExecutorPath("components.evaluation.component.EvaluatorExecutor")
 
     def __init__(
         self,

@@ -7,6 +7,7 @@ validations as they would their own.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import pathlib
 from collections.abc import Iterable, Mapping
@@ -23,11 +24,16 @@ from components.evaluation import gate, report, tfma_records, tfma_rules
 from components.evaluation.accumulate import Accumulator
 from components.evaluation.plan import Plan
 from components.evaluation.scored_rows import ScoredRows
+from components.evaluation.scored_sample import ScoredSample
 
 SCORED_ROWS = "scored_rows"
 """The key of extracts under which an extractor leaves ScoredRows."""
 
+SCORED_SAMPLE = "scored_sample"
+"""The key of extracts under which it leaves the ScoredSample of these rows."""
+
 _RESULTS = "results"
+_SAMPLE = "sample"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,6 +90,16 @@ def writer(folder: str) -> tfma_writers.Writer:
     return tfma_writers.Writer("WriteResults", _WriteResults(folder))
 
 
+def sampler() -> tfma_evaluators.Evaluator:
+    """Returns an evaluator that keeps a sample of the scored rows, to be run after the extractor that leaves SCORED_SAMPLE."""
+    return tfma_evaluators.Evaluator("SampleRows", extractor.LAST_EXTRACTOR_STAGE_NAME, _SampleRows())
+
+
+def sample_writer(folder: str) -> tfma_writers.Writer:
+    """Returns the writer of that sample."""
+    return tfma_writers.Writer("WriteSample", _WriteSample(folder))
+
+
 class _Accumulate(beam.CombineFn):
     def __init__(self, plan: Plan):
         self._plan = plan
@@ -102,6 +118,21 @@ class _Accumulate(beam.CombineFn):
         return merged
 
     def extract_output(self, accumulator: Accumulator) -> Accumulator:
+        return accumulator
+
+
+class _Sample(beam.CombineFn):
+    def create_accumulator(self) -> ScoredSample | None:
+        return None
+
+    def add_input(self, accumulator: ScoredSample | None, element: ScoredSample) -> ScoredSample:
+        return element if accumulator is None else accumulator.merge(element)
+
+    def merge_accumulators(self, accumulators: Iterable[ScoredSample | None]) -> ScoredSample | None:
+        present = [accumulator for accumulator in accumulators if accumulator is not None]
+        return functools.reduce(ScoredSample.merge, present) if present else None
+
+    def extract_output(self, accumulator: ScoredSample | None) -> ScoredSample | None:
         return accumulator
 
 
@@ -124,6 +155,17 @@ def _MeasureSlices(extracts: beam.PCollection, subject: report.Subject) -> tfma_
 @beam.ptransform_fn
 def _WriteResults(evaluation: Mapping[str, beam.PCollection], folder: str) -> beam.PCollection:
     return evaluation[_RESULTS] | "WriteJson" >> beam.Map(lambda results, path: results.write(path), path=folder)
+
+
+@beam.ptransform_fn
+def _SampleRows(extracts: beam.PCollection) -> tfma_evaluators.Evaluation:
+    samples = extracts | "TakeSample" >> beam.Map(lambda extract: extract[SCORED_SAMPLE])
+    return {_SAMPLE: samples | "MergeSamples" >> beam.CombineGlobally(_Sample())}
+
+
+@beam.ptransform_fn
+def _WriteSample(evaluation: Mapping[str, beam.PCollection], folder: str) -> beam.PCollection:
+    return evaluation[_SAMPLE] | "WriteRecords" >> beam.Map(lambda sample, path: sample.write(path), path=folder)
 
 
 def _scored_rows(extracts: Mapping[str, Any]) -> ScoredRows:

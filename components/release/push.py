@@ -2,8 +2,8 @@
 
 A push copies into `<base>/.incoming-<version>`, writes every byte and name through to the disk, and renames that folder to
 `<base>/<version>` as its last act. TF Serving takes only names that are numbers for versions, so a copy under way, or left behind
-by a push that was killed, is nothing to it. One push at a time holds the lock file of the base folder; the lock dies with its
-process, so whoever holds it knows that every `.incoming-*` folder is a dead push's, and clears it away.
+by a push that was killed, is nothing to it. One push (or rollout) at a time holds the lock file of the base folder; the lock dies with
+its process, so whoever holds it knows that every `.incoming-*` folder is a dead push's, and clears it away.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def push(
         raise UsageError(f"Only a SavedModel can be pushed, a folder with saved_model.pb in it; received {source}")
     try:
         base.mkdir(parents=True, exist_ok=True)
-        with _locked(base, lock_timeout):
+        with locked(base, lock_timeout):
             _clear_dead_pushes(base)
             version = _next_version(base)
             incoming = base / f"{_INCOMING}{version}"
@@ -86,7 +86,7 @@ def push(
             except BaseException:
                 shutil.rmtree(incoming, ignore_errors=True)
                 raise
-            _sync(base)
+            sync(base)
     except OSError as error:
         raise EnvironmentFailure(
             f"Pushing a model needs space and write access in {base}; the system says: {error}. "
@@ -113,7 +113,13 @@ def verify(version_dir: str | os.PathLike[str]) -> list[str]:
 
 
 @contextlib.contextmanager
-def _locked(base: pathlib.Path, timeout: float) -> Iterator[None]:
+def locked(base: pathlib.Path, timeout: float) -> Iterator[None]:
+    """Keeps every other push and rollout out of a base folder within a block.
+
+    Raises:
+      EnvironmentFailure: Another one does not end within `timeout` seconds.
+      OSError: The folder is missing or cannot be written.
+    """
     deadline = time.monotonic() + timeout
     # Opened for writing, because NFS refuses an exclusive lock on anything else.
     with open(base / _LOCK, "wb") as lock:
@@ -126,7 +132,8 @@ def _locked(base: pathlib.Path, timeout: float) -> Iterator[None]:
                     raise
                 if time.monotonic() >= deadline:
                     raise EnvironmentFailure(
-                        f"Only one push at a time can write to {base}; another has held {_LOCK} for {timeout:g} seconds. "
+                        f"Only one push at a time can write to {base}; another, or a rollout, has held {_LOCK} for "
+                        f"{timeout:g} seconds. "
                         "Wait for it or end it, then run again"
                     ) from error
             time.sleep(0.05)
@@ -156,7 +163,7 @@ def _fill(
     described = {**manifest, "version": version, "pushed_at": int(time.time()), "files": files}
     _write(incoming / MANIFEST, [json.dumps(described, ensure_ascii=False, indent=1).encode()])
     for folder, _, _ in os.walk(incoming):
-        _sync(folder)
+        sync(folder)
 
 
 def _files(folder: pathlib.Path) -> list[str]:
@@ -177,7 +184,7 @@ def _write(path: pathlib.Path, chunks: Iterable[bytes]) -> dict[str, Any]:
     return {"sha256": digest.hexdigest(), "bytes": size}
 
 
-def _sync(folder: str | os.PathLike[str]) -> None:
+def sync(folder: str | os.PathLike[str]) -> None:
     """Makes the names in a folder durable; without it a crash of the machine may undo a rename."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:

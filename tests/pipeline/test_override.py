@@ -136,7 +136,13 @@ class RejectedRun:
             models = all_of("Model")
             [chosen] = [model for model in models if model.id == self.ids[candidate]]
             resolved = LastBlessedModelStrategy().resolve_artifacts(
-                connection.store, {"candidate": [chosen], "model": models, "model_blessing": all_of("ModelBlessing")}
+                connection.store,
+                {
+                    "candidate": [chosen],
+                    "model": models,
+                    "model_blessing": all_of("ModelBlessing"),
+                    "infra_blessing": all_of("InfraBlessing"),
+                },
             )
         return resolved["model"][0].id if resolved["model"] else None
 
@@ -195,6 +201,25 @@ class TestRelease:
             contexts = {context.name for context in connection.store.get_contexts_by_execution(execution.id)}
         assert execution.custom_properties["override_reason"].string_value == REASON
         assert contexts == {"tickets", RUN, "tickets.Override"}
+
+
+class TestFailedSmokeTest:
+    @pytest.fixture
+    def failed(self, rejected):
+        """A run whose gate said yes, and whose smoke test no."""
+        finding = {"severity": "error", "check": "smoke test: memory of the server", "subject": "", "message": "too much"}
+        rejected.change(
+            verdict={"blessed": False, "findings": [PASSED, finding]}, smoke_test={"state": "failed", "summary": "failed: memory"}
+        )
+        return rejected
+
+    def test_is_overridden_with_both_on_record(self, failed):
+        statement = override(failed)["override"]
+        assert statement["failed"] == ["smoke test: memory of the server"]
+        assert (statement["smoke_test"], statement["reason"]) == ("failed", REASON)
+
+    def test_a_model_that_was_never_tried_is_not_taken_for_one_that_was(self, rejected):
+        assert override(rejected)["override"]["smoke_test"] == "skipped"
 
 
 class TestRefusals:

@@ -3,7 +3,7 @@ import pathlib
 import pytest
 
 from components.errors import EnvironmentFailure, UsageError
-from components.evaluation import segments
+from components.evaluation import scored_sample, segments
 from components.evaluation.options import EvaluationOptions
 
 pytestmark = pytest.mark.tensorflow
@@ -213,6 +213,7 @@ class TestUnusableBaseline:
             "metrics",
             "metrics.json",
             "plots",
+            "scored_sample.tfrecord",
             "validations.tfrecord",
             "verdict.json",
         ]
@@ -288,3 +289,24 @@ class TestErrors:
             EnvironmentFailure, match=r"must be TFRecord files .* reading .*data-0 ended in DataLossError after \d+ rows"
         ):
             analyse(world, tmp_path / "out", example_pattern=pattern)
+
+
+class TestScoredSample:
+    def test_holds_rows_of_the_split_with_the_scores_the_candidate_gives_them(self, world, with_baseline):
+        folder, _ = with_baseline
+        kept = scored_sample.ScoredSample.read(folder)
+        assert (kept.classes, len(kept)) == (tuple(CLASSES), scored_sample.ROWS)
+        answered = tf.saved_model.load(world["candidate"]).signatures["serving_examples"](inputs=tf.constant(kept.examples))
+        assert kept.scores == pytest.approx(answered["scores"].numpy(), abs=1e-6)
+
+    def test_begins_with_a_row_of_each_label(self, with_baseline):
+        folder, _ = with_baseline
+        first = scored_sample.ScoredSample.read(folder).head(len({label for _, label, *_ in KINDS}))
+        labels = [tf.train.Example.FromString(row).features.feature["intent"].bytes_list.value[0] for row in first.examples]
+        assert sorted(labels) == sorted({label.encode() for _, label, *_ in KINDS})
+
+    def test_does_not_depend_on_the_baseline_or_on_groups(self, world, with_baseline, tmp_path):
+        folder, _ = with_baseline
+        analyse(world, tmp_path, columns={"group": "thread"})
+        files = [pathlib.Path(where) / scored_sample.FILE for where in (folder, tmp_path)]
+        assert files[0].read_bytes() == files[1].read_bytes()
