@@ -71,7 +71,7 @@ def launch(
     ).launch()
     if info is None or info.execution_id is None:
         return Launched("skipped", None, {}, {})
-    return _read_back(store, info.execution_id)
+    return read_back(store, info.execution_id)
 
 
 _INPUT_EVENTS = (
@@ -86,7 +86,8 @@ _STATES = {
 }
 
 
-def _read_back(store: metadata.Metadata, execution_id: int) -> Launched:
+def read_back(store: metadata.Metadata, execution_id: int) -> Launched:
+    """Returns what became of a node by what ML Metadata holds of its execution."""
     with store as connection:
         [execution] = connection.store.get_executions_by_id([execution_id])
         events = connection.store.get_events_by_execution_ids([execution_id])

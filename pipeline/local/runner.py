@@ -22,18 +22,7 @@ from pipeline import dag, record, records
 from pipeline.config import PipelineConfig
 from pipeline.local import executors, failures, launch
 from pipeline.local.root import Root
-
-_WORKER_ENVIRONMENT = {
-    "TF_CPP_MIN_LOG_LEVEL": "1",
-    # Vocabularies and hashes must not depend on the process they were made in.
-    "PYTHONHASHSEED": "0",
-    # Some containers forbid Python to keep compiled modules, which makes every import of TensorFlow ten seconds longer.
-    "PYTHONDONTWRITEBYTECODE": "",
-    # Training allocates and frees the same large tensors at every step. By default each goes back to the kernel and comes anew as
-    # zeroed pages; keeping them took a third off the training time of the default pipeline.
-    "MALLOC_TRIM_THRESHOLD_": str(2**30),
-    "MALLOC_MMAP_THRESHOLD_": str(2**30),
-}
+from pipeline.local.worker_environment import WORKER_ENVIRONMENT
 
 
 class Listener(Protocol):
@@ -119,7 +108,7 @@ class _Run:
         scratch.mkdir()
         try:
             with open(log_path, "ab", buffering=0) as log:
-                workers = executors.Workers(log, {**_WORKER_ENVIRONMENT, "TMPDIR": str(scratch)})
+                workers = executors.Workers(log, {**WORKER_ENVIRONMENT, "TMPDIR": str(scratch)})
                 with contextlib.closing(workers), _interruptible(workers):
                     error = self._launch_all(workers)
                     peak_mib = workers.peak_mib

@@ -20,6 +20,7 @@ from typing import Any, BinaryIO
 
 from components.errors import ParlanceError
 from pipeline.local import failures, lean_imports
+from serving.redaction import redact
 
 LEAN_ARGUMENT = "--lean"
 _LENGTH = struct.Struct("<Q")
@@ -88,7 +89,8 @@ def _execute(spec_bytes: bytes, is_beam: bool, invocation_bytes: bytes) -> dict[
     except BaseException as error:  # the parent decides; a worker that dies answers nothing
         # The log is on the disk that may just have filled up.
         with contextlib.suppress(OSError):
-            traceback.print_exc()
+            # Under Kubeflow the log is a pod's, and libraries put values into their errors.
+            sys.stderr.write(redact(traceback.format_exc()))
         return {"failure": failures.describe(error), "errno": failures.number(error), "peak_mib": _peak_mib()}
     return {"output": output.SerializeToString(), "peak_mib": _peak_mib()}
 

@@ -1,0 +1,1 @@
+"""The container image of Kubeflow's steps, and what builds it."""
