@@ -24,7 +24,9 @@ from tensorflow_metadata.proto.v0 import schema_pb2
 from components.errors import EnvironmentFailure, UsageError
 from components.ingestion import columns, derive, encode, quarantine, readers, row_hash, splits
 from components.ingestion.conform import MISSING_LABEL, check_roles, conform
-from components.ingestion.options import SPLITS, DataOptions, FileSource
+from components.ingestion.options import SPLITS, DataOptions
+from components.privacy.batch import BatchRedactor
+from components.privacy.options import PrivacyOptions
 
 SUMMARY_FILE = "summary.json"
 
@@ -43,7 +45,12 @@ _DISK_ERRORS = {
 
 
 def ingest(
-    options: DataOptions, schema: schema_pb2.Schema, paths: list[str] | None, output_dir: str, quarantine_dir: str
+    options: DataOptions,
+    schema: schema_pb2.Schema,
+    paths: list[str] | None,
+    output_dir: str,
+    quarantine_dir: str,
+    privacy: PrivacyOptions | None = None,
 ) -> dict[str, Any]:
     """Reads a source, brings its rows to the schema, and writes them by split.
 
@@ -56,12 +63,14 @@ def ingest(
       paths: Files, folders or globs in place of the source's own path; None for the source's own.
       output_dir: Folder for the examples.
       quarantine_dir: Folder for the rows set aside.
+      privacy: The `privacy:` section. What it removes is gone before a row is hashed, split, counted or written.
 
     Returns:
       The summary: `rows` by split and `quarantined`; `quarantine_reasons` with their rows; `fingerprint`, the SHA-256 of the
       stored rows as a multiset (order, files and splits do not matter, column names and types do); `labels`, rows by split and
       label; `segments`, stored rows by segment column and value, and `test_segments`, those of the test split; `ignored_columns`,
-      those of the table that are not stored; `empty_columns`, stored ones without a single value; `notes`, sentences; `seconds`;
+      those of the table that are not stored; `empty_columns`, stored ones without a single value; `notes`, sentences;
+        `privacy`, what was removed by kind of personal data, see BatchRedactor.audit; `seconds`;
       `bytes` on disk.
 
     Raises:
@@ -71,18 +80,23 @@ def ingest(
     """
     started = time.monotonic()
     check_roles(options, schema)
+    privacy = privacy or PrivacyOptions()
+    redactor = BatchRedactor(privacy, privacy.read_key())
     table = _Table(options, schema, paths)
     plan = splits.plan(options, table.scan)
     tally = _Tally(options, schema)
+    skipped: collections.Counter[str] = collections.Counter()
     with _disk(output_dir, quarantine_dir), contextlib.ExitStack() as stack:
         set_aside = quarantine.QuarantineWriter(_folder(quarantine_dir))
         writers = [stack.enter_context(encode.ExampleWriter(_folder(output_dir) / f"Split-{name}")) for name in SPLITS]
         for chunk in table.chunks(table.needed):
             sieve = quarantine.Sieve(chunk.positions)
             rows = conform(chunk.rows, schema, options, sieve)
+            rows = redactor.redact(rows, options.text, {name: rows.column(name) for name in tally.segment_columns})
             hashes = row_hash.hash_rows(rows)
             assigned = plan.assign(chunk.rows, hashes, sieve)
             assigned[~sieve.kept()] = _NO_SPLIT
+            skipped.update(chunk.skipped)
             set_aside.write(chunk.source, [*chunk.rejected, *sieve.rejected()])
             for code, writer in enumerate(writers):
                 part = rows.filter(pa.array(assigned == code))
@@ -98,7 +112,8 @@ def ingest(
         "test_segments": _most_common(tally.segments("test")),
         "ignored_columns": table.ignored(),
         "empty_columns": sorted(name for name, values in tally.values.items() if not values),
-        "notes": list(plan.notes),
+        "notes": [*plan.notes, *(f"{count} {what} were skipped" for what, count in skipped.items())],
+        "privacy": redactor.audit(),
         "seconds": round(time.monotonic() - started, 3),
         "bytes": sum(writer.bytes for writer in writers),
     }
@@ -133,7 +148,7 @@ class _Table:
             yield chunk.rows.column(name)
 
     def chunks(self, wanted: dict[str, str]) -> Iterator[readers.Chunk]:
-        """Streams some columns; null where JSON lines leave one out, as long as some line has it."""
+        """Streams some columns; null where JSON lines or logged requests leave one out, as long as some have it."""
         raw = self._raw(wanted)
         for chunk in readers.read_batches(self._source, self._paths, raw):
             self._seen.update(dict.fromkeys(chunk.columns))
@@ -157,7 +172,7 @@ class _Table:
         return [name for name in self._seen if name not in self._stored]
 
     def _columns_vary(self) -> bool:
-        return isinstance(self._source, FileSource) and self._source.type == "jsonl"
+        return readers.columns_vary(self._source)
 
     def _raw(self, wanted: dict[str, str]) -> dict[str, str]:
         """Replaces derived columns by those they are made of."""
@@ -176,6 +191,7 @@ class _Tally:
       rows: By split.
       labels: Rows by label, by split.
       values: Values that are not missing, by column.
+      segment_columns: The columns that segments are made of.
     """
 
     def __init__(self, options: DataOptions, schema: schema_pb2.Schema):
@@ -184,8 +200,8 @@ class _Tally:
         self._hashes = [0, 0]
         self.rows = [0] * len(SPLITS)
         self.labels: list[collections.Counter[str]] = [collections.Counter() for _ in SPLITS]
-        names = dict.fromkeys(name for segment in options.segments for name in segment)
-        self._segments = [{name: collections.Counter[str]() for name in names} for _ in SPLITS]
+        self.segment_columns = tuple(dict.fromkeys(name for segment in options.segments for name in segment))
+        self._segments = [{name: collections.Counter[str]() for name in self.segment_columns} for _ in SPLITS]
         self.values = {name: 0 for name, _ in self._types}
 
     def count(self, split: int, rows: pa.RecordBatch, hashes: np.ndarray) -> None:

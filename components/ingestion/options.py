@@ -2,13 +2,29 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from components.options import Options
 
 SPLITS = ("train", "eval", "test")
+
+# YAML reads a date as one; as JSON and in the hash it is text.
+DatabaseValue = Annotated[
+    int | float | str, BeforeValidator(lambda value: value.isoformat() if hasattr(value, "isoformat") else value)
+]
+
+_PASSWORD = re.compile(r"://[^/@]*:[^/]*@")
+
+
+def _without_password(url: str) -> str:
+    if not url.startswith("env:") and (_PASSWORD.search(url) or re.search(r"(?i)[?&](password|passwd|pwd)=", url)):
+        raise ValueError(
+            "a password stays out of the pipeline file, in an environment variable: url: env:NAME; received a URL with one"
+        )
+    return url
 
 
 class FileSource(Options):
@@ -18,10 +34,163 @@ class FileSource(Options):
       type: The format.
       path: A file, a folder, or a glob; `{SPAN}`, `{VERSION}` and `{YYYY}{MM}{DD}` are understood as in TFX. Relative to the
         working directory.
+      span: Which span to read where the path has `{SPAN}`; the newest if not given.
+      window: How many spans to read: that one and those before it that there are.
     """
 
-    type: Literal["csv", "jsonl", "parquet"]
+    type: Literal["csv", "jsonl", "parquet", "tfrecord"]
     path: str
+    span: int | None = Field(default=None, ge=0)
+    window: int = Field(default=1, ge=1)
+
+    @model_validator(mode="after")
+    def _span_needs_its_place_in_the_path(self) -> FileSource:
+        if self.span is not None and "{SPAN" not in self.path:
+            raise ValueError(f"source.span is given, so source.path must say where {{SPAN}} is in it; received {self.path!r}")
+        if self.window > 1 and not re.search(r"\{(SPAN|YYYY)", self.path):
+            raise ValueError(
+                f"source.window reads several spans, so source.path must say where {{SPAN}} or {{YYYY}}, {{MM}} and {{DD}} are in it;"
+                f" received {self.path!r}"
+            )
+        return self
+
+
+class PredictionLogSource(FileSource):
+    """The request log of a model server: files of TFRecords that `--request_log_dir` wrote, for monitoring and pseudo labels.
+
+    Its columns are the model's inputs, the answer's label, score, model_version, timestamp and latency_ms.
+
+    Attributes:
+      model: The model whose records to read; those of others are skipped and counted. All records if not given.
+      label: What to call the column of the labels that the model answered.
+    """
+
+    type: Literal["prediction_log"]  # type: ignore[assignment]  # the same kind of path, of another format
+    model: str | None = Field(default=None, min_length=1)
+    label: str = Field(default="label", min_length=1)
+
+
+class Incremental(Options):
+    """Reads a database span by span: every run takes what has arrived since the last one.
+
+    A span ends at a watermark: all rows up to the newest value of `column`, or up to the last full hour, day or month of it. The next
+    span holds what the watermark after it reaches and this one did not. ML Metadata keeps the watermarks of finished ingestions.
+
+    Attributes:
+      column: What orders the rows: a number that grows, an ObjectId, a time (days begin in UTC) or text that sorts, e.g. ISO 8601.
+      by: Where spans end: at the newest `value`, or at the last full `hour`, `day` or `month` that has newer rows behind it.
+      arrival: A second column that grows with every row that is stored, e.g. the primary key. With it a row whose `column` is old but
+        that arrived after its span was closed lands in the next one; without it such rows are counted and are in no span.
+      lag: How far below the newest value a span ends at most, in seconds of a time or units of a number, because open transactions may
+        still write there. Of `arrival` where there is one.
+      start: Rows below this value of `column` are in no span.
+      window: How many spans to read: the newest and those before it.
+      span: Read this span again, and with `window` those before it, as they were closed; numbered from 1. The newest if not given.
+    """
+
+    column: str = Field(min_length=1)
+    by: Literal["value", "hour", "day", "month"] = "value"
+    arrival: str | None = Field(default=None, min_length=1)
+    lag: float = Field(default=0, ge=0)
+    start: DatabaseValue | None = None
+    window: int = Field(default=1, ge=1)
+    span: int | None = Field(default=None, ge=1)
+
+    @model_validator(mode="after")
+    def _two_columns(self) -> Incremental:
+        if self.arrival == self.column:
+            raise ValueError(f"incremental.arrival is a second column; received {self.arrival!r} for both")
+        return self
+
+
+class DatabaseSource(Options):
+    """A table that a server holds.
+
+    Attributes:
+      incremental: Reads it span by span; all of it, if not given.
+      version: A column that grows when a row changes, e.g. `updated_at`. Its newest value and the number of rows tell whether an earlier
+        ingestion can be reused. Without it and without `incremental` every run reads the rows again.
+    """
+
+    incremental: Incremental | None = None
+    version: str | None = Field(default=None, min_length=1)
+
+
+class SqlSource(DatabaseSource):
+    """A table or a query of a database that SQLAlchemy reaches.
+
+    Attributes:
+      type: The kind of source.
+      url: SQLAlchemy's URL; `env:NAME` where it holds a password.
+      table: The table or view, with its schema if it is not the default one: `support.tickets`.
+      query: A SELECT, in place of a table.
+      key: A column to read the rows in order of, best one with an index. An integer is also what the quarantine gives as a row's
+        position, otherwise that is its number in the order of reading.
+      partitions: Into how many ranges of `key`, a number or a time, the rows are read one after the other, so that no query of the
+        server's is open for long.
+    """
+
+    type: Literal["sql"]
+    url: str
+    table: str | None = Field(default=None, min_length=1)
+    query: str | None = Field(default=None, min_length=1)
+    key: str | None = Field(default=None, min_length=1)
+    partitions: int = Field(default=1, ge=1, le=10_000)
+
+    @field_validator("url")
+    @classmethod
+    def _no_password_in_the_file(cls, value: str) -> str:
+        return _without_password(value)
+
+    @model_validator(mode="after")
+    def _one_table(self) -> SqlSource:
+        if (self.table is None) == (self.query is None):
+            raise ValueError("a sql source has either source.table or source.query")
+        if self.partitions > 1 and self.key is None:
+            raise ValueError("source.partitions are ranges of source.key, which must name a column")
+        return self
+
+
+class MongoSource(DatabaseSource):
+    """A collection of documents in MongoDB or a server that speaks its protocol.
+
+    Attributes:
+      type: The kind of source.
+      url: MongoDB's connection string; `env:NAME` where it holds a password.
+      database: The database.
+      collection: The collection.
+      fields: Dotted path of a value inside a document by the name of its column, e.g. `{tier: customer.tier}`; a column that is not
+        named here is the field of that name. `incremental` and `version` name paths.
+      batch_size: How many documents the server sends at a time.
+    """
+
+    type: Literal["mongodb"]
+    url: str
+    database: str = Field(min_length=1)
+    collection: str = Field(min_length=1)
+    fields: dict[str, str] = Field(default_factory=dict)
+    batch_size: int = Field(default=2000, ge=1)
+
+    @field_validator("url")
+    @classmethod
+    def _no_password_in_the_file(cls, value: str) -> str:
+        return _without_password(value)
+
+
+class BigQuerySource(DatabaseSource):
+    """A query of BigQuery, whose answer is streamed as Arrow.
+
+    Attributes:
+      type: The kind of source.
+      query: A SELECT in GoogleSQL.
+      project: The project that pays; that of the credentials, if not given.
+      location: Where the data is, if BigQuery cannot tell.
+    """
+
+    type: Literal["bigquery"]
+    query: str = Field(min_length=1)
+    project: str | None = None
+    location: str | None = None
 
 
 class HomeAssistantIntentsSource(Options):
@@ -41,7 +210,10 @@ class HomeAssistantIntentsSource(Options):
     seed: int = 0
 
 
-Source = Annotated[FileSource | HomeAssistantIntentsSource, Field(discriminator="type")]
+Source = Annotated[
+    FileSource | PredictionLogSource | SqlSource | MongoSource | BigQuerySource | HomeAssistantIntentsSource,
+    Field(discriminator="type"),
+]
 
 
 class Split(Options):

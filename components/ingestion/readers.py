@@ -1,4 +1,4 @@
-"""Tables in files, read as a stream of Arrow record batches.
+"""Tables, in files or of a server, read as a stream of Arrow record batches.
 
 Nothing here trusts a column to keep its type: CSV cells are read as text, each block of JSON lines is typed on its own, and every
 column arrives as string, int64 or float64 (see `cells.plain`). What a cell should be is the schema's word, not the
@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import functools
 import glob
 import io
 import json
 import os
 import pathlib
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -26,10 +27,12 @@ import pyarrow.parquet as pq
 
 from components.errors import UsageError
 from components.ingestion import cells
-from components.ingestion.options import FileSource, HomeAssistantIntentsSource
+from components.ingestion.options import DatabaseSource, FileSource, HomeAssistantIntentsSource, MongoSource, PredictionLogSource
 from components.ingestion.quarantine import Rejected, Sieve
 
 EXTENSIONS = {"csv": (".csv", ".tsv", ".txt"), "jsonl": (".jsonl", ".ndjson", ".json"), "parquet": (".parquet", ".pq")}
+# Records are no table that their extension would tell.
+_RECORD_EXTENSIONS = {"tfrecord": (".tfrecord", ".tfrecords", ".gz"), "prediction_log": (".tfrecord",)}
 
 # A block bounds memory; it must also hold the longest row, and messages of several megabytes do turn up.
 _BLOCK_BYTES = 16 << 20
@@ -52,12 +55,14 @@ class Chunk:
     """Consecutive rows of one source.
 
     Attributes:
-      source: The file's name.
+      source: The name of the file, table or collection.
       columns: The columns there are, asked for or not. In JSON lines each block has its own.
       rows: The good rows: those of the columns asked for that there are, each string, int64 or float64. Without any such column
         it has no length; positions has.
-      positions: int64 [rows], 1-based numbers of the rows in the source: data rows in CSV and Parquet, lines in JSON lines.
+      positions: int64 [rows], 1-based numbers of the rows in the source: data rows in CSV and Parquet, lines in JSON lines,
+        records of tf.Examples; of a database the order of reading, or the key (see `SqlSource`).
       rejected: The rows set aside.
+      skipped: What the source holds besides its rows and passes over, each with how much of it.
     """
 
     source: str
@@ -65,28 +70,46 @@ class Chunk:
     rows: pa.RecordBatch
     positions: np.ndarray
     rejected: list[Rejected]
+    skipped: Mapping[str, int] = dataclasses.field(default_factory=dict)
+
+
+def columns_vary(source: FileSource | DatabaseSource | HomeAssistantIntentsSource) -> bool:
+    """Says whether a chunk of a source may be without a column that another one has."""
+    return isinstance(source, FileSource | MongoSource) and source.type in ("jsonl", "tfrecord", "prediction_log", "mongodb")
 
 
 def read_batches(
-    source: FileSource | HomeAssistantIntentsSource, paths: Iterable[str] | None = None, columns: Collection[str] | None = None
+    source: FileSource | DatabaseSource | HomeAssistantIntentsSource,
+    paths: Iterable[str] | None = None,
+    columns: Collection[str] | None = None,
 ) -> Iterator[Chunk]:
     """Streams the rows of a source, in the order of file names and rows.
 
     Args:
       source: What to read.
-      paths: Files, folders or globs in place of the source's own path, e.g. a span already resolved.
+      paths: Files, folders or globs in place of the source's own path, e.g. a span already resolved. For a database, the JSON of one
+        `watermark.Region`.
       columns: The columns to read; by default all.
 
     Yields:
       Chunks of bounded size.
 
     Raises:
-      UsageError: A file is missing, empty, of another type than the source says, damaged, or repeats a column name.
+      UsageError: A file is missing, empty, of another type than the source says, damaged, or repeats a column name. A table does not
+        exist, or its query is wrong.
+      EnvironmentFailure: A server cannot be reached, or the package that speaks to it is not installed.
     """
+    if isinstance(source, DatabaseSource):
+        yield from _read_database(source, paths, columns)
+        return
     if isinstance(source, HomeAssistantIntentsSource):
         yield from _sampled(source, columns)
         return
-    read = {"csv": _read_csv, "jsonl": _read_jsonl, "parquet": _read_parquet}[source.type]
+    read: Callable[[pathlib.Path, Collection[str] | None], Iterator[Chunk]]
+    if isinstance(source, PredictionLogSource):
+        read = functools.partial(_read_prediction_log, source)
+    else:
+        read = {"csv": _read_csv, "jsonl": _read_jsonl, "parquet": _read_parquet, "tfrecord": _read_tfrecord}[source.type]
     for path in find_files(source.type, [source.path] if paths is None else paths):
         try:
             yield from read(path, columns)
@@ -98,13 +121,14 @@ def find_files(kind: str, paths: Iterable[str]) -> list[pathlib.Path]:
     """Lists the files that files, folders and globs stand for.
 
     Args:
-      kind: csv, jsonl or parquet: what the files must be. In folders and globs other files are passed over.
+      kind: csv, jsonl, parquet, tfrecord or prediction_log: what the files must be. In folders and globs other files are passed over.
       paths: Files, folders (not searched deeper) or globs.
 
     Raises:
       UsageError: Nothing is there, or nothing with an extension of this type.
     """
     files: list[pathlib.Path] = []
+    extensions = {**EXTENSIONS, **_RECORD_EXTENSIONS}
     for path in paths:
         if os.path.isfile(path):
             found = [path]
@@ -113,12 +137,12 @@ def find_files(kind: str, paths: Iterable[str]) -> list[pathlib.Path]:
             found = sorted(entry for entry in glob.glob(pattern, recursive=True) if os.path.isfile(entry))
         if not found:
             raise UsageError(f"There is no file at {path}; data.source.path takes a file, a folder or a glob")
-        fitting = [pathlib.Path(entry) for entry in found if entry.lower().endswith(EXTENSIONS[kind])]
+        fitting = [pathlib.Path(entry) for entry in found if entry.lower().endswith(extensions[kind])]
         if not fitting:
             names = ", ".join(os.path.basename(entry) for entry in found[:5])
             raise UsageError(
-                f"source.type is {kind}, so files end in {', '.join(EXTENSIONS[kind])}; {path} holds {names}."
-                f" Rename the files or set source.type to one of: {', '.join(EXTENSIONS)}"
+                f"source.type is {kind}, so files end in {', '.join(extensions[kind])}; {path} holds {names}."
+                f" Rename the files or set source.type to one of: {', '.join(extensions)}"
             )
         files += fitting
     return files
@@ -288,6 +312,33 @@ def _read_parquet(path: pathlib.Path, columns: Collection[str] | None) -> Iterat
         for batch in file.iter_batches(batch_size=_ROWS_PER_BATCH, columns=wanted):
             yield _chunk(path.name, batch, _positions(start, batch.num_rows), header)
             start += batch.num_rows
+
+
+def _read_tfrecord(path: pathlib.Path, columns: Collection[str] | None) -> Iterator[Chunk]:
+    from components.ingestion import tfrecord  # brings the server's messages, which no table needs
+
+    for block in tfrecord.read(path):
+        names = block.rows.schema.names
+        yield _chunk(path.name, block.rows.select(_wanted(names, columns)), block.positions, names, block.rejected)
+
+
+def _read_database(source: DatabaseSource, regions: Iterable[str] | None, columns: Collection[str] | None) -> Iterator[Chunk]:
+    from components.ingestion import database, watermark
+
+    with database.opened(source) as table:
+        for text in [watermark.Region().to_json()] if regions is None else regions:
+            for block in database.blocks(table, watermark.region(text), columns):
+                chunk = _chunk(table.name, block.rows, block.positions, block.columns)
+                yield dataclasses.replace(chunk, skipped=block.skipped)
+
+
+def _read_prediction_log(source: PredictionLogSource, path: pathlib.Path, columns: Collection[str] | None) -> Iterator[Chunk]:
+    from components.ingestion import prediction_log  # brings the server's messages, which no table needs
+
+    for block in prediction_log.read(path, source):
+        names = block.rows.schema.names
+        chunk = _chunk(path.name, block.rows.select(_wanted(names, columns)), block.positions, names, block.rejected)
+        yield dataclasses.replace(chunk, skipped=block.skipped)
 
 
 def _refuse_foreign_content(path: pathlib.Path) -> None:

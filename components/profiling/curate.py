@@ -138,6 +138,7 @@ def pipeline_values(
         "name": name,
         "data": data,
         "schema": schema_path,
+        **({"privacy": {"redact": ["patterns"]}} if roles.text else {}),
         "validation": {"max_quarantined": _tolerated_quarantine(profile, roles)},
         "model": {"encoder": "ngrams", "class_weights": weights},
         "evaluation": {"gates": _gates(roles)},

@@ -1,4 +1,5 @@
 import errno
+import gzip
 import json
 import os
 import pathlib
@@ -9,6 +10,7 @@ import pytest
 
 from components.errors import EnvironmentFailure, UsageError
 from components.ingestion import ingest, readers
+from components.privacy.options import PrivacyOptions
 
 SCHEMA = {"text": "BYTES", "label": "BYTES"}
 TEXTS = [f"message number {number}" for number in range(200)]
@@ -227,3 +229,23 @@ def test_real_messages_split_by_conversation(real_data, run):
     assert summary["rows"]["quarantined"] == 0
     assert len(summary["segments"]["domain"]) == 6
     assert summary["rows"]["test"] / 116_597 == pytest.approx(0.1, abs=0.01)
+
+
+class TestPersonalData:
+    def test_is_gone_before_anything_is_stored_and_counted_without_values(self, write_rows, make_options, make_schema, tmp_path):
+        path = write_rows(
+            "csv",
+            text=[f"mail person{number}@example.org" if number < 60 else f"order {number}" for number in range(120)],
+            label=LABELS[:120],
+            language=["de" if number < 60 else "en" for number in range(120)],
+        )
+        output, aside = tmp_path / "out", tmp_path / "quarantine"
+        options, schema = make_options(path, segments=["language"]), make_schema(**SCHEMA, language="BYTES")
+        privacy = PrivacyOptions.model_validate({"redact": ["email"]})
+        summary = ingest.ingest(options, schema, None, str(output), str(aside), privacy)
+        email = summary["privacy"]["entities"]["email"]
+        assert (email["found"], email["rows"], email["segments"]) == (60, 60, {"language": {"de": 60}})
+        files = [file for folder in (output, aside) for file in folder.rglob("*") if file.is_file()]
+        contents = [gzip.decompress(file.read_bytes()) if file.suffix == ".gz" else file.read_bytes() for file in files]
+        assert sum(content.count(b"mail [email]") for content in contents) == 60
+        assert not any(b"example.org" in content for content in contents)

@@ -107,7 +107,7 @@ class TestPipelineValues:
     def test_keep_the_order_of_the_documentation(self):
         _, values = _curate(TABLE)
 
-        assert list(values) == ["name", "data", "schema", "validation", "model", "evaluation", "release"]
+        assert list(values) == ["name", "data", "schema", "privacy", "validation", "model", "evaluation", "release"]
         assert values["data"]["text"] == "text"
         assert values["data"]["segments"] == ["language", "domain"]
 

@@ -1,0 +1,330 @@
+"""Personal data: what patterns find and miss, how fast, and what removing it costs a classifier, beside Presidio's pattern recognisers.
+
+    python -m benchmarks.privacy [--part v2|generated_large] [--presidio PYTHON] [--accuracy] [ROWS]
+
+Two sets. presidio_synth: synthetic English sentences with spans of personal data. Rules were chosen on its part generated_large; v2 is for
+measuring. multidogo: people's chat turns, one tag a token, with all punctuation stripped from them ("annexamplecom", "4417"); rules were
+chosen on its train split, the test split is measured.
+
+A span counts as found if a span of the same entity overlaps it by half of the two together (intersection over union, in characters).
+Precision is the share of found spans that are right by the same measure; F2 weighs recall twice. `removed` is the share of a kind's letters
+and digits that go, under whatever name: that is what redaction is for.
+
+Presidio runs in an interpreter of its own, as it is no dependency (`--presidio`, one with presidio-analyzer and pyarrow). Its default
+engine wants a spaCy model, which has to be downloaded from elsewhere than a package index; here it has a blank English pipeline, so its
+named entities are missing and words of context are compared as they are written, not by lemma.
+
+`--accuracy` trains the default model on multidogo twice, with and without redaction. The last line is one JSON object.
+"""
+
+from __future__ import annotations
+
+import argparse
+import collections
+import json
+import os
+import pathlib
+import resource
+import sys
+import time
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import pyarrow.parquet
+
+DATA = pathlib.Path(os.environ.get("PARLANCE_DATA", pathlib.Path(__file__).resolve().parents[2] / "shared" / "data"))
+
+# Start, end and entity, in characters.
+Found = tuple[int, int, str]
+
+# Names in the sets, and Presidio's, in our words. What patterns cannot find (names, places, dates, titles) is left out on all sides.
+_SYNTH = {
+    "CREDIT_CARD": "card",
+    "PHONE_NUMBER": "phone",
+    "EMAIL_ADDRESS": "email",
+    "US_SSN": "us_ssn",
+    "IBAN_CODE": "iban",
+    "IP_ADDRESS": "ip",
+    "DOMAIN_NAME": "url",
+    "US_DRIVER_LICENSE": "driver_license",
+}
+_PRESIDIO = {**_SYNTH, "URL": "url"}
+_DOGO = {
+    "email_address": "email",
+    "phone_number": "phone",
+    "phonenumber": "phone",
+    "ssn": "us_ssn",
+    "card_number": "card",
+    "account_number": "account",
+    "target_account_number": "account",
+    "account_id": "account",
+    "password": "password",
+    "booking_confirmation_number": "reference",
+    "policyid": "reference",
+    "claimid": "reference",
+}
+_SPEED_BATCH = 20_000
+
+
+def presidio_synth(part: str) -> list[tuple[str, list[Found]]]:
+    """Texts with their spans."""
+    rows = pyarrow.parquet.read_table(DATA / "presidio_synth" / f"{part}.parquet", columns=["text", "spans"]).to_pylist()
+    return [
+        (
+            row["text"],
+            [
+                (span["start"], span["end"], _SYNTH[span["entity"]])
+                for span in json.loads(row["spans"])
+                if span["entity"] in _SYNTH
+            ],
+        )
+        for row in rows
+    ]
+
+
+def multidogo(split: str) -> list[tuple[str, list[Found]]]:
+    """Texts with their spans: neighbouring tokens of one tag are one. Rows whose tags do not fit their tokens are left out."""
+    table = pyarrow.parquet.read_table(DATA / "multidogo" / "turn.parquet", columns=["text", "slot_labels", "split"]).to_pylist()
+    rows = []
+    for row in table:
+        tokens, tags = (row["text"] or "").split(), (row["slot_labels"] or "").split()
+        if row["split"] != split or not tokens or len(tokens) != len(tags):
+            continue
+        spans: list[Found] = []
+        position, before = 0, None
+        for token, tag in zip(tokens, tags, strict=True):
+            start = row["text"].index(token, position)
+            position = start + len(token)
+            if tag in _DOGO:
+                if tag == before:
+                    spans[-1] = (spans[-1][0], position, spans[-1][2])
+                else:
+                    spans.append((start, position, _DOGO[tag]))
+            before = tag
+        rows.append((row["text"], spans))
+    return rows
+
+
+def score(rows: Sequence[tuple[str, list[Found]]], found: Sequence[list[Found]]) -> dict[str, dict[str, float]]:
+    """Compares what was found with what is there, by entity.
+
+    Args:
+      rows: Texts with their spans.
+      found: By row.
+
+    Returns:
+      By entity that the set has: `spans`, `found`, `recall`, `precision`, `f2` and `removed`.
+    """
+    counts: dict[str, collections.Counter[str]] = collections.defaultdict(collections.Counter)
+    for (text, there), spans in zip(rows, found, strict=True):
+        covered = {position for start, end, _ in spans for position in range(start, end)}
+        for span in there:
+            entity = counts[span[2]]
+            entity["there"] += 1
+            entity["recalled"] += any(_same(span, other) for other in spans)
+            letters = [position for position in range(span[0], span[1]) if text[position].isalnum()]
+            entity["letters"] += len(letters)
+            entity["removed"] += sum(position in covered for position in letters)
+        for span in spans:
+            counts[span[2]]["found"] += 1
+            counts[span[2]]["right"] += any(_same(span, other) for other in there)
+    scores = {}
+    for entity, count in sorted(counts.items()):
+        if not count["there"]:
+            continue
+        recall, precision = count["recalled"] / count["there"], count["right"] / count["found"] if count["found"] else 0.0
+        scores[entity] = {
+            "spans": count["there"],
+            "found": count["found"],
+            "recall": round(recall, 4),
+            "precision": round(precision, 4),
+            "f2": round(5 * precision * recall / (4 * precision + recall), 4) if recall and precision else 0.0,
+            "removed": round(count["removed"] / count["letters"], 4),
+        }
+    return scores
+
+
+def _same(span: Found, other: Found) -> bool:
+    overlap = min(span[1], other[1]) - max(span[0], other[0])
+    return span[2] == other[2] and 2 * overlap >= max(span[1], other[1]) - min(span[0], other[0])
+
+
+def _ours() -> Callable[[str], list[Found]]:
+    from serving.redaction import Redactor
+
+    redactor = Redactor(["patterns"])
+    return lambda text: [(span.start, span.end, span.entity) for span in redactor.find(text)]
+
+
+def _presidio(threshold: float) -> Callable[[str], list[Found]]:
+    """Presidio with its default recognisers, but for the one that asks the spaCy model that is not there."""
+    import spacy
+    from presidio_analyzer import AnalyzerEngine
+    from presidio_analyzer.nlp_engine import SpacyNlpEngine
+
+    class BlankEngine(SpacyNlpEngine):
+        def __init__(self):
+            super().__init__()
+            self.nlp = {"en": spacy.blank("en")}
+
+        def load(self):
+            """Nothing to load."""
+
+    engine = AnalyzerEngine(nlp_engine=BlankEngine(), supported_languages=["en"], default_score_threshold=threshold)
+    wanted = sorted(set(_PRESIDIO) & set(engine.get_supported_entities("en")))
+    return lambda text: [(one.start, one.end, _PRESIDIO[one.entity_type]) for one in engine.analyze(text, "en", entities=wanted)]
+
+
+def measured(side: dict[str, Any]) -> dict[str, Any]:
+    """Runs one tool over everything, in this process.
+
+    Args:
+      side: `tool` (`ours` or `presidio`), `threshold` of Presidio's scores, `part` of presidio_synth, `rows` of multidogo's test split.
+
+    Returns:
+      `synth` and `multidogo`, see `score`; `wall_s` and `cpu_s` of finding in all of multidogo's rows; `peak_mib`.
+    """
+    find = _ours() if side["tool"] == "ours" else _presidio(side["threshold"])
+    synth, chats = presidio_synth(side["part"]), multidogo("test")
+    # Spread over the set, which is in order of product domains.
+    chats = chats[:: max(1, len(chats) // side["rows"])]
+    find("a first time, as compiling patterns is no part of finding: 4111 1111 1111 1111")
+    scores = score(synth, [find(text) for text, _ in synth])
+    wall, cpu = time.perf_counter(), time.process_time()
+    found = [find(text) for text, _ in chats]
+    return {
+        "synth": scores,
+        "multidogo": score(chats, found),
+        "wall_s": time.perf_counter() - wall,
+        "cpu_s": time.process_time() - cpu,
+        "rows": len(chats),
+        "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+    }
+
+
+def speed() -> dict[str, dict[str, float]]:
+    """Rows a second of the redactor that ingestion uses, on one core, by set."""
+    import pyarrow as pa
+
+    from components.ingestion.options import HomeAssistantIntentsSource
+    from components.ingestion.readers import read_batches
+    from components.privacy.batch import BatchRedactor
+    from components.privacy.options import PrivacyOptions
+
+    source = HomeAssistantIntentsSource(
+        type="home_assistant_intents", languages=("de", "en", "es", "fr", "ru", "th", "zh-CN"), rows=20_000
+    )
+    commands = [
+        text for chunk in read_batches(source, None, {"text": "this benchmark reads"}) for text in chunk.rows["text"].to_pylist()
+    ]
+    chats = pyarrow.parquet.read_table(DATA / "multidogo" / "turn.parquet", columns=["text"])["text"].to_pylist()
+    results = {}
+    for name, texts in (("multidogo", chats), ("commands in 7 languages", commands)):
+        batches = [
+            pa.RecordBatch.from_pydict({"text": pa.array(texts[start : start + _SPEED_BATCH], pa.string())})
+            for start in range(0, len(texts), _SPEED_BATCH)
+        ]
+        redactor = BatchRedactor(PrivacyOptions(redact=["patterns"]))
+        redactor.redact(batches[0], ["text"])
+        wall, cpu = time.perf_counter(), time.process_time()
+        for batch in batches:
+            redactor.redact(batch, ["text"])
+        results[name] = {
+            "rows": len(texts),
+            "rows_per_s": round(len(texts) / (time.perf_counter() - wall)),
+            "rows_per_cpu_s": round(len(texts) / (time.process_time() - cpu)),
+        }
+    return results
+
+
+def accuracy() -> dict[str, float]:
+    """Test accuracy on multidogo's intents, as it is and with all that patterns find removed from every split."""
+    import dataclasses
+
+    import pyarrow as pa
+
+    from benchmarks import quality
+    from components.privacy.batch import BatchRedactor
+    from components.privacy.options import PrivacyOptions
+    from components.training.options import ModelOptions
+
+    plain = quality.SETS["multidogo"]
+
+    def load() -> tuple[pa.Table, str]:
+        table, schema = plain.load()
+        redactor = BatchRedactor(PrivacyOptions(redact=["patterns"]))
+        table = table.set_column(table.schema.get_field_index("text"), "text", table["text"].cast(pa.string()))
+        return pa.Table.from_batches([redactor.redact(batch, ["text"]) for batch in table.to_batches()]), schema
+
+    options = ModelOptions.model_validate({"encoder": "ngrams"})
+    results = {"as it is": quality.run("multidogo", "test", options)["metrics"]["accuracy"]}
+    quality.SETS["multidogo"] = dataclasses.replace(plain, load=load)
+    results["redacted"] = quality.run("multidogo", "test", options)["metrics"]["accuracy"]
+    return results
+
+
+def main() -> None:
+    """Runs the benchmark."""
+    from benchmarks import measure
+
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("rows", nargs="?", type=int, default=5_000, help="chat turns for the comparison of speed (default: 5000)")
+    parser.add_argument("--part", choices=("v2", "generated_large"), default="v2")
+    parser.add_argument("--presidio", metavar="PYTHON", help="an interpreter that has presidio-analyzer and pyarrow")
+    parser.add_argument("--accuracy", action="store_true", help="also train with and without redaction (minutes)")
+    parser.add_argument("--side", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if missing := [name for name in ("presidio_synth", "multidogo") if not (DATA / name).is_dir()]:
+        print(f"skipped: {', '.join(missing)} not found in {DATA}; name the folder in PARLANCE_DATA")
+        return
+    common = {"part": arguments.part, "rows": arguments.rows}
+    sides = {"ours": measure.in_own_process("benchmarks.privacy", {"tool": "ours", **common})}
+    if arguments.presidio:
+        for name, threshold in (("presidio", 0.0), ("presidio, scores from 0.4", 0.4)):
+            side = {"tool": "presidio", "threshold": threshold, **common}
+            sides[name] = measure.in_own_process("benchmarks.privacy", side, python=arguments.presidio)
+    else:
+        print("Presidio is skipped: name an interpreter that has it with --presidio")
+    for name, side in sides.items():
+        _show(f"{name}: presidio_synth {arguments.part}", side["synth"])
+        _show(f"{name}: multidogo test, {side['rows']:,} rows", side["multidogo"])
+        print(
+            f"{side['rows'] / side['wall_s']:,.0f} rows a second one by one, {side['rows'] / side['cpu_s']:,.0f} a CPU second\n"
+        )
+    detail: dict[str, Any] = {"sides": sides, "batches": speed()}
+    for name, result in detail["batches"].items():
+        print(f"in batches, {name}: {result['rows_per_s']:,} rows a second, {result['rows_per_cpu_s']:,} a CPU second")
+    if arguments.accuracy:
+        detail["accuracy"] = accuracy()
+        print(f"intent accuracy: {detail['accuracy']}")
+    ours, stock = (
+        {key: sides[name][key] for key in ("wall_s", "peak_mib")} if name in sides else None for name in ("ours", "presidio")
+    )
+    ratio = round(ours["wall_s"] / stock["wall_s"], 4) if ours and stock else None
+    print(
+        json.dumps(
+            {"area": "privacy", "rows": arguments.rows, "ours": ours, "stock": stock, "wall_ratio": ratio, "detail": detail}
+        )
+    )
+
+
+def _show(title: str, scores: dict[str, dict[str, float]]) -> None:
+    print(f"{title}\n  {'entity':16}{'spans':>7}{'found':>7}{'recall':>9}{'precision':>11}{'F2':>8}{'removed':>9}")
+    for entity, row in scores.items():
+        print(
+            f"  {entity:16}{row['spans']:>7}{row['found']:>7}{row['recall']:>9.4f}{row['precision']:>11.4f}{row['f2']:>8.4f}"
+            f"{row['removed']:>9.4f}"
+        )
+
+
+def _side(arguments: Iterable[str]) -> str | None:
+    listed = list(arguments)
+    return listed[listed.index("--side") + 1] if "--side" in listed else None
+
+
+if __name__ == "__main__":
+    # A side may run where the rest of the benchmark cannot be imported.
+    if (given := _side(sys.argv)) is not None:
+        print(json.dumps(measured(json.loads(given))))
+    else:
+        main()

@@ -1,0 +1,114 @@
+"""The `privacy:` section of a pipeline file: which personal data is removed while rows are read, and what takes its place."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from typing import Any, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from components.errors import EnvironmentFailure
+from components.options import Options
+from serving.redaction import ENTITIES, GROUPS, EntityRule, MissingKeyError, Mode, RedactionRules
+
+TAGGER = "tagger"
+"""The name of the trained tagger among detectors."""
+
+TAGGED = ("person", "address", "organisation")
+"""What only a trained tagger finds."""
+
+
+class EntityOptions(Options):
+    """What happens to one kind of personal data.
+
+    Attributes:
+      mode: `placeholder` ([email]), `mask` (####) or `hash` ([email:1a2b3c4d5e6f7a8b], the same for the same value).
+      detectors: Names of those that look for it; every one that can, if none is named.
+    """
+
+    mode: Literal["placeholder", "mask", "hash"] = "placeholder"
+    detectors: tuple[str, ...] = ()
+
+
+class PrivacyOptions(Options):
+    """The `privacy:` section.
+
+    Attributes:
+      redact: What is removed: a list of entities, or entities with their options. `patterns` stands for all that patterns find,
+        `national_id` for the identity numbers of all countries. Nothing, if not given.
+      key: Where the key of hashes is: `env:NAME`.
+      columns: The columns it is removed from; the text columns, if not given. Other columns of text may be named too.
+    """
+
+    redact: dict[str, EntityOptions] = Field(default_factory=dict)
+    key: str | None = Field(default=None, pattern=r"^env:[A-Za-z_][A-Za-z0-9_]*$")
+    columns: tuple[str, ...] | None = None
+
+    @field_validator("redact", mode="before")
+    @classmethod
+    def _a_list_takes_the_defaults(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            value = [value]
+        if isinstance(value, list | tuple):
+            value = {name: {} for name in value}
+        if not isinstance(value, dict):
+            return value
+        # An entity that is named itself keeps its own options, wherever its group stands.
+        spread = {entity: options for name, options in value.items() if name in GROUPS for entity in GROUPS[name]}
+        own = {name: options for name, options in value.items() if name not in GROUPS}
+        return {name: {} if options is None else options for name, options in {**spread, **own}.items()}
+
+    @field_validator("redact")
+    @classmethod
+    def _entities_can_be_found(cls, value: dict[str, EntityOptions]) -> dict[str, EntityOptions]:
+        known = (*ENTITIES, *TAGGED)
+        for name, options in value.items():
+            if name not in known:
+                near = difflib.get_close_matches(name, (*known, *GROUPS), n=1)
+                hint = f"did you mean {near[0]!r}? " if near else ""
+                raise ValueError(f"nothing finds {name!r}; {hint}there are: {', '.join((*known, *GROUPS))}")
+            able = detectors_of(name)
+            if wrong := [detector for detector in options.detectors if detector not in able]:
+                raise ValueError(f"{', '.join(map(repr, wrong))} does not find {name}; its detectors are: {', '.join(able)}")
+        return value
+
+    @model_validator(mode="after")
+    def _hashes_have_a_key(self) -> PrivacyOptions:
+        hashed = [name for name, options in self.redact.items() if options.mode == "hash"]
+        if hashed and self.key is None:
+            raise ValueError(f"privacy.key must say where the key of hashes is, env:NAME, as {', '.join(hashed)} is hashed")
+        return self
+
+    @property
+    def tagged(self) -> tuple[str, ...]:
+        """The entities that the trained tagger has to find."""
+        return tuple(name for name, options in self.redact.items() if TAGGER in (options.detectors or detectors_of(name)))
+
+    def rules(self, text_columns: Iterable[str]) -> RedactionRules:
+        """Returns the rules as they are written into a model, every detector by name.
+
+        Args:
+          text_columns: The pipeline's; used where `columns` names none.
+        """
+        entities = {
+            name: EntityRule(Mode(options.mode), options.detectors or detectors_of(name)) for name, options in self.redact.items()
+        }
+        columns = tuple(text_columns) if self.columns is None else self.columns
+        return RedactionRules(entities, columns, self.key)
+
+    def read_key(self) -> bytes | None:
+        """Reads the key of hashes from the environment; None where nothing is hashed.
+
+        Raises:
+          EnvironmentFailure: It is not there, or too short to be a secret.
+        """
+        try:
+            return self.rules(()).read_key()
+        except MissingKeyError as error:
+            raise EnvironmentFailure(f"privacy.key: {error}. Set the variable, or choose another mode than hash") from error
+
+
+def detectors_of(entity: str) -> tuple[str, ...]:
+    """Returns the names of the detectors that find an entity."""
+    return (*ENTITIES.get(entity, ()), *((TAGGER,) if entity in TAGGED else ()))
