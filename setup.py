@@ -58,7 +58,7 @@ setup(
     packages=find_packages(include=["pipeline", "pipeline.*", "components", "components.*", "serving", "serving.*", "schemas"]),
     package_data={
         "pipeline": ["configs/*.yaml"],
-        "components": ["*/*.toml", "*/*.j2", "*/*.js"],
+        "components": ["*/*.toml", "*/*.j2", "*/*.js", "*/*/*.txt"],
         "schemas": ["*/*.pbtxt"],
         "serving": ["messages/*.proto", "messages/*.binpb"],
     },

@@ -200,9 +200,9 @@ def _accumulator_mib(subject: Any, classes: int, slices: int) -> float:
 def _beam_options():
     from apache_beam.options.pipeline_options import PipelineOptions
 
-    from pipeline.dag import BEAM_ARGS
+    from pipeline.beam_options import BeamOptions
 
-    return PipelineOptions(BEAM_ARGS)
+    return PipelineOptions(BeamOptions().arguments())
 
 
 def main() -> None:

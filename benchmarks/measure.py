@@ -2,30 +2,88 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import resource
 import statistics
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 
-def in_own_process(module: str, side: Mapping[str, Any], timeout: float | None = None) -> dict[str, Any]:
+def in_own_process(
+    module: str, side: Mapping[str, Any], timeout: float | None = None, python: str = sys.executable
+) -> dict[str, Any]:
     """Runs `python -m module --side JSON` and returns the JSON object on the last line it prints.
+
+    Args:
+      module: The module.
+      side: What it shall do.
+      timeout: Seconds it may take.
+      python: The interpreter; another one than this for a tool that is no dependency.
 
     Raises:
       RuntimeError: It failed; the message has the end of what it wrote.
     """
     environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
-    command = [sys.executable, "-m", module, "--side", json.dumps(dict(side))]
+    command = [python, "-m", module, "--side", json.dumps(dict(side))]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=timeout, check=False)
     if done.returncode:
         raise RuntimeError(f"{' '.join(command)} ended with {done.returncode}:\n{done.stderr[-2000:]}")
     return json.loads(done.stdout.strip().splitlines()[-1])
+
+
+def command(arguments: Sequence[str], timeout: float | None = None) -> tuple[str, dict[str, float]]:
+    """Runs a command; returns what it printed, and its wall seconds, CPU seconds and peak memory (MiB), children included.
+
+    Memory is the sum of all its processes' proportional shares (PSS), so that pages they share count once; it is looked at five times
+    a second.
+
+    Raises:
+      RuntimeError: It failed; the message has the end of what it wrote.
+    """
+    used, started = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
+    with tempfile.TemporaryFile() as printed, tempfile.TemporaryFile() as said:
+        process = subprocess.Popen(arguments, stdin=subprocess.DEVNULL, stdout=printed, stderr=said)
+        peak = 0.0
+        try:
+            while process.poll() is None:
+                if timeout is not None and time.perf_counter() - started > timeout:
+                    raise RuntimeError(f"{' '.join(arguments)[:200]} did not end within {timeout:g} s")
+                peak = max(peak, _tree_mib(process.pid))
+                time.sleep(0.2)
+        finally:
+            process.kill()
+            process.wait()
+        wall = time.perf_counter() - started
+        printed.seek(0)
+        said.seek(0)
+        if process.returncode:
+            ending = said.read()[-2000:].decode(errors="replace")
+            raise RuntimeError(f"{' '.join(arguments)[:200]} ended with {process.returncode}:\n{ending}")
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        cpu = after.ru_utime + after.ru_stime - used.ru_utime - used.ru_stime
+        return printed.read().decode(), {"wall_s": wall, "cpu_s": cpu, "peak_mib": peak}
+
+
+def _tree_mib(root: int) -> float:
+    """The memory of a process and all below it."""
+    total, waiting = 0, [root]
+    while waiting:
+        process = waiting.pop()
+        # A process may end between any two of these lines.
+        with contextlib.suppress(OSError):
+            for task in os.listdir(f"/proc/{process}/task"):
+                with open(f"/proc/{process}/task/{task}/children", encoding="ascii") as file:
+                    waiting += map(int, file.read().split())
+            with open(f"/proc/{process}/smaps_rollup", encoding="ascii") as file:
+                total += next(int(line.split()[1]) for line in file if line.startswith("Pss:"))
+    return total / 1024
 
 
 def timed(work: Callable[[], Any]) -> tuple[Any, dict[str, float]]:

@@ -29,8 +29,9 @@ import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet
 
+from components.ingestion import source_path
 from components.training.options import ModelOptions
-from pipeline.dag import BEAM_ARGS, resolve_path
+from pipeline.beam_options import BeamOptions
 
 DATA = pathlib.Path(os.environ.get("PARLANCE_DATA", pathlib.Path(__file__).resolve().parents[2] / "shared" / "data"))
 SPLITS = ("train", "eval", "test")
@@ -169,7 +170,7 @@ def _analyse(examples: pathlib.Path, config: dict[str, object], output: pathlib.
     source = tfxio.TFExampleRecord(str(examples / "*.gz"), schema=schema_file.parse(config["schema"]))
     with (
         tempfile.TemporaryDirectory() as scratch,
-        beam.Pipeline(options=PipelineOptions(BEAM_ARGS)) as pipeline,
+        beam.Pipeline(options=PipelineOptions(BeamOptions().arguments())) as pipeline,
         tft_beam.Context(temp_dir=scratch),
     ):
         rows = pipeline | source.BeamSource()
@@ -195,7 +196,7 @@ def _tenth(text: str) -> bool:
 
 
 def _taxi() -> tuple[pa.Table, str]:
-    table = pyarrow.csv.read_csv(resolve_path("package:tfx/examples/chicago_taxi_pipeline/data/simple/data.csv"))
+    table = pyarrow.csv.read_csv(source_path.resolve("package:tfx/examples/chicago_taxi_pipeline/data/simple/data.csv"))
     big_tip = pc.if_else(pc.greater(table["tips"], pc.multiply(table["fare"], 0.2)), "true", "false")
     table = table.append_column("big_tip", big_tip).sort_by("trip_start_timestamp")
     rows = table.num_rows

@@ -14,8 +14,11 @@ from collections.abc import Callable, Sequence
 from typing import Any, TextIO
 
 from components.errors import ParlanceError, UsageError
+from pipeline import monitor as monitor_command
 from pipeline import predict as predict_command
+from pipeline import release as release_command
 from pipeline import serve as serve_command
+from pipeline.kubeflow import command as kubeflow_command
 
 DEFAULT_ROOT = ".parlance"
 _STATE_CODES = {"succeeded": 0, "rejected": 1}
@@ -115,6 +118,26 @@ def _parser() -> argparse.ArgumentParser:
     serve_command.add_arguments(serve)
     predict_command.add_arguments(
         add("predict", _predict, "Ask a running model server for predictions.", 'parlance predict "turn on the kitchen light"')
+    )
+    release = add(
+        "release", release_command.run, "Say which version of a model is stable, try one as a canary, and judge it.",
+        "parlance release canary --reason 'more German data'",
+    )  # fmt: skip
+    release_command.add_arguments(release, DEFAULT_ROOT)
+    monitor = add(
+        "monitor", monitor_command.run, "Say what is unusual in data or in a server's answers over time; exit 1 on errors.",
+        "parlance monitor tickets.yaml --log /var/log/parlance --since 7",
+    )  # fmt: skip
+    add_root(monitor)
+    monitor_command.add_arguments(monitor)
+    kubeflow_text = "Run the same pipeline on Kubeflow Pipelines, now or on a schedule."
+    kubeflow_command.add_commands(
+        commands.add_parser(
+            "kubeflow",
+            help=kubeflow_text,
+            description=kubeflow_text,
+            epilog="example: parlance kubeflow submit tickets.yaml --wait",
+        )
     )
     return parser
 

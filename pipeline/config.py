@@ -20,13 +20,19 @@ from pydantic import Field, model_validator
 from components.errors import UsageError
 from components.evaluation.options import EACH, EvaluationOptions, Gate, length_column
 from components.ingestion.options import DataOptions
+from components.monitoring.options import MonitoringOptions
 from components.options import Options
+from components.privacy.options import PrivacyOptions
 from components.release.options import ReleaseOptions
 from components.training.options import ModelOptions
 from components.validation.options import ValidationOptions
+from pipeline.beam_options import BeamOptions
+from pipeline.kubeflow.options import KubeflowOptions, ScheduleOptions
 
 CONFIGS = pathlib.Path(__file__).parent / "configs"
 DEFAULT = CONFIGS / "intents.yaml"
+WHERE_IT_RUNS = ("beam", "kubeflow", "schedule", "monitoring")
+"""Sections that do not decide what a run makes: how and where it is made, and what is watched afterwards."""
 
 
 class PipelineConfig(Options):
@@ -36,19 +42,29 @@ class PipelineConfig(Options):
       name: Names the pipeline, its model and its folders.
       data: Where messages come from and what each column is.
       schema_path: The curated TFDV schema (`schema:` in the file); its features in the environment SERVING are the model's inputs.
+      privacy: Which personal data is removed while rows are read.
       validation: Which anomalies stop a run.
       model: The network and its training.
       evaluation: What is measured, and the gates.
       release: Where blessed models go.
+      monitoring: What `parlance monitor` takes for unusual.
+      beam: Where nodes that use Beam do their work.
+      kubeflow: How the pipeline becomes pods.
+      schedule: When it runs by itself on Kubeflow; never, if not given.
     """
 
     name: str = Field(pattern=r"^[a-z][a-z0-9_-]{0,62}$")
     data: DataOptions
     schema_path: str = Field(alias="schema")
+    privacy: PrivacyOptions = PrivacyOptions()
     validation: ValidationOptions = ValidationOptions()
     model: ModelOptions = ModelOptions()
     evaluation: EvaluationOptions
     release: ReleaseOptions = ReleaseOptions()
+    monitoring: MonitoringOptions = MonitoringOptions()
+    beam: BeamOptions = BeamOptions()
+    kubeflow: KubeflowOptions = KubeflowOptions()
+    schedule: ScheduleOptions | None = None
 
     @model_validator(mode="after")
     def _evaluation_names_what_there_is(self) -> PipelineConfig:
@@ -88,8 +104,12 @@ class PipelineConfig(Options):
         return self.model_dump(mode="json", by_alias=True)
 
     def sha256(self) -> str:
-        """Returns the hash of the effective configuration: equal files, however written, have equal hashes."""
-        return hashlib.sha256(yaml.safe_dump(self.effective(), sort_keys=True).encode()).hexdigest()
+        """Returns the hash of what the effective configuration makes: equal files, however written, have equal hashes.
+
+        Sections that only say how and where it is made (WHERE_IT_RUNS) do not count.
+        """
+        made = {section: values for section, values in self.effective().items() if section not in WHERE_IT_RUNS}
+        return hashlib.sha256(yaml.safe_dump(made, sort_keys=True).encode()).hexdigest()
 
 
 class _UniqueKeyLoader(yaml.SafeLoader):
@@ -135,11 +155,24 @@ def load(path: str | os.PathLike[str], overrides: Iterable[str] = ()) -> Pipelin
         raise UsageError(f"{path} is not a pipeline file: the top level must be a mapping, received {type(values).__name__}")
     for override in overrides:
         _set(values, override)
+    return from_values(_resolve_secrets(values), str(path))
+
+
+def from_values(values: Mapping[str, Any], origin: str) -> PipelineConfig:
+    """Returns the pipeline file that plain values describe.
+
+    Args:
+      values: What YAML holds, in the file's own words.
+      origin: Where they are from, as the subject of a sentence.
+
+    Raises:
+      UsageError: They do not fit; every problem is listed with the nearest valid key.
+    """
     try:
-        return PipelineConfig.model_validate(_resolve_secrets(values))
+        return PipelineConfig.model_validate(values)
     except pydantic.ValidationError as error:
         problems = "\n".join(f"  {_explain(problem)}" for problem in error.errors())
-        raise UsageError(f"{path} does not describe a pipeline:\n{problems}") from error
+        raise UsageError(f"{origin} does not describe a pipeline:\n{problems}") from error
 
 
 def _set(values: dict[str, Any], override: str) -> None:

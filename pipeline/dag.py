@@ -7,8 +7,10 @@ pipeline imports no TensorFlow.
 from __future__ import annotations
 
 import hashlib
-import importlib.util
+import os
 import pathlib
+import types
+from collections.abc import Iterable
 
 from ml_metadata.proto import metadata_store_pb2
 from tensorflow_metadata.proto.v0 import schema_pb2
@@ -17,39 +19,33 @@ from tfx.orchestration import pipeline as tfx_pipeline
 from tfx.proto.orchestration import pipeline_pb2
 
 import components
+import serving
+import serving.redaction
 from components.errors import UsageError
 from components.evaluation.baseline import last_blessed_model
 from components.evaluation.component import Evaluator
-from components.ingestion.component import ExampleGen, FileExampleGen
-from components.ingestion.options import FileSource
-from components.release.component import Pusher
+from components.ingestion import source_path
+from components.ingestion.component import DatabaseExampleGen, ExampleGen, FileExampleGen
+from components.ingestion.options import DatabaseSource, FileSource
+from components.release.component import InfraValidator, Pusher
 from components.training.component import Trainer
 from components.transform.component import Transform
 from components.validation import schema_file
 from components.validation.component import DataGate, ExampleValidator, SchemaImport, StatisticsGen
 from pipeline.config import PipelineConfig
 
-_PACKAGE_PATH = "package:"
-
-BEAM_ARGS = [
-    # The runner that DirectRunner falls back to. DirectRunner itself first tries to download a runner binary from the internet.
-    "--runner=apache_beam.runners.portability.fn_api_runner.fn_runner.FnApiRunner",
-    # Single process: the worker already holds every library, and small data does not repay the start of others.
-    "--direct_running_mode=in_memory",
-    "--direct_num_workers=1",
-    # Nothing reads it here; without it TFX packs itself into an archive for remote workers before each Beam node.
-    "--sdk_container_image=none",
-]
+# Lists of ops and descriptors of messages decide what code does as much as code itself.
+_CODE_SUFFIXES = (".py", ".txt", ".binpb")
 
 
 def compile_pipeline(
-    config: PipelineConfig, root: pathlib.Path, metadata: metadata_store_pb2.ConnectionConfig, cache: bool = True
+    config: PipelineConfig, root: str | os.PathLike[str], metadata: metadata_store_pb2.ConnectionConfig, cache: bool = True
 ) -> pipeline_pb2.Pipeline:
     """Builds and compiles the pipeline of a configuration.
 
     Args:
       config: The pipeline file.
-      root: Folder of all runs: artifacts, metadata, servables.
+      root: Folder of all runs: artifacts, metadata, servables; may be remote (gs://).
       metadata: How to reach ML Metadata.
       cache: Whether nodes may reuse results of earlier runs.
 
@@ -59,20 +55,22 @@ def compile_pipeline(
     Raises:
       UsageError: The schema or the data path does not fit the pipeline file.
     """
-    data, schema_path = config.data, pathlib.Path(config.schema_path)
+    data, schema_path, root = config.data, pathlib.Path(config.schema_path), str(root)
     schema = schema_file.read(schema_path)
     check_roles(config, schema)
 
     schema_import = SchemaImport(schema_path.read_text(encoding="utf-8"))
     schema_channel = schema_import.outputs["schema"]
-    ingestion_code = code_fingerprint("ingestion")
+    ingestion_code = code_fingerprint("ingestion", "privacy", packages=(serving.redaction,))
     if isinstance(data.source, FileSource):
-        example_gen = FileExampleGen(data, schema_channel, ingestion_code, resolve_path(data.source.path))
+        example_gen = FileExampleGen(data, config.privacy, schema_channel, ingestion_code, source_path.resolve(data.source.path))
         example_gen = example_gen.with_id("ExampleGen")
+    elif isinstance(data.source, DatabaseSource):
+        example_gen = DatabaseExampleGen(data, config.privacy, schema_channel, ingestion_code).with_id("ExampleGen")
     else:
         from components.ingestion import home_assistant_intents
 
-        example_gen = ExampleGen(data, schema_channel, ingestion_code, home_assistant_intents.fingerprint())
+        example_gen = ExampleGen(data, config.privacy, schema_channel, ingestion_code, home_assistant_intents.fingerprint())
     examples = example_gen.outputs["examples"]
     statistics = StatisticsGen(examples, schema_channel)
     validator = ExampleValidator(statistics.outputs["statistics"], schema_channel)
@@ -98,6 +96,7 @@ def compile_pipeline(
             "model": config.model.model_dump(mode="json"),
             "text": list(data.text),
             "label": data.label,
+            "redaction": config.privacy.rules(data.text).to_json(),
             "code": code_fingerprint("training", "transform"),
         },
     )
@@ -111,20 +110,33 @@ def compile_pipeline(
         config.evaluation,
         code_fingerprint("evaluation"),
     )
+    infra_validator = InfraValidator(
+        schema_channel,
+        trainer.outputs["model"],
+        evaluator.outputs["evaluation"],
+        evaluator.outputs["blessing"],
+        pipeline=config.name,
+        options=config.release,
+        # What is tried is the server as much as the model.
+        code=code_fingerprint("release", packages=(serving,)),
+    )
     pusher = Pusher(
         examples,
         schema_channel,
         trainer.outputs["model"],
         evaluator.outputs["evaluation"],
         evaluator.outputs["blessing"],
-        base_directory=str(root / config.release.directory / config.name),
+        infra_validator.outputs["blessing"],
+        base_directory=os.path.join(root, config.release.directory, config.name),
         pipeline=config.name,
         config_sha256=config.sha256(),
         options=config.release,
     )
+    for node in (statistics, transform, evaluator):
+        node.with_beam_pipeline_args(config.beam.arguments(node.id))
     pipeline = tfx_pipeline.Pipeline(
         pipeline_name=config.name,
-        pipeline_root=str(root / "pipelines" / config.name),
+        pipeline_root=os.path.join(root, "pipelines", config.name),
         components=[
             schema_import,
             example_gen,
@@ -135,11 +147,11 @@ def compile_pipeline(
             trainer,
             resolver,
             evaluator,
+            infra_validator,
             pusher,
         ],  # fmt: skip
         metadata_connection_config=metadata,
         enable_cache=cache,
-        beam_pipeline_args=BEAM_ARGS,
     )
     return compiler.Compiler().compile(pipeline)
 
@@ -185,31 +197,17 @@ def check_roles(config: PipelineConfig, schema) -> None:
         )
 
 
-def resolve_path(path: str) -> str:
-    """Returns where a source's path is on this machine.
+def code_fingerprint(*stages: str, packages: Iterable[types.ModuleType] = ()) -> str:
+    """Returns a hash of the code of stages, part of a node's parameters, so that changed code never meets an old cache entry.
 
     Args:
-      path: A file, folder or glob, relative to the working directory; or `package:NAME/PATH`, a file inside an installed package.
-
-    Raises:
-      UsageError: The package or its file does not exist.
+      stages: Names of folders in components/.
+      packages: Packages beside components whose code counts, too.
     """
-    if not path.startswith(_PACKAGE_PATH):
-        return str(pathlib.Path(path).expanduser().absolute())
-    package, _, inner = path.removeprefix(_PACKAGE_PATH).partition("/")
-    spec = importlib.util.find_spec(package)
-    if spec is None or not spec.submodule_search_locations:
-        raise UsageError(f"data.source.path names the package {package!r}, which is not installed")
-    file = pathlib.Path(spec.submodule_search_locations[0]) / inner
-    if not file.exists():
-        raise UsageError(f"data.source.path: the package {package!r} has no {inner}")
-    return str(file)
-
-
-def code_fingerprint(*stages: str) -> str:
-    """Returns a hash of the code of stages, part of a node's parameters, so that changed code never meets an old cache entry."""
+    stage_folders = [pathlib.Path(components.__file__).parent / stage for stage in stages]
+    package_folders = [pathlib.Path(folder) for package in packages for folder in package.__path__]
     digest = hashlib.sha256()
-    for stage in stages:
-        for file in sorted((pathlib.Path(components.__file__).parent / stage).rglob("*.py")):
+    for folder in (*stage_folders, *package_folders):
+        for file in sorted(file for file in folder.rglob("*") if file.suffix in _CODE_SUFFIXES):
             digest.update(file.read_bytes())
     return digest.hexdigest()[:16]

@@ -84,7 +84,7 @@ def conclusion(record: dict[str, Any]) -> list[str]:
     elif record["verdict"] is None:
         lines.append(record["state"])
     else:
-        lines.append("blessed" if record["verdict"]["blessed"] else "rejected: the gate said no")
+        lines.append("blessed" if record["verdict"]["blessed"] else f"rejected: {_who_said_no(record)}")
     if record["verdict"] and "error" not in record:
         lines += verdict_table.lines(record["verdict"]["findings"], urgent_only=True, width=_TABLE_WIDTH)
     if (accuracy := record["metrics"].get("accuracy")) is not None:
@@ -93,6 +93,9 @@ def conclusion(record: dict[str, Any]) -> list[str]:
             for name, metrics in (("majority class", record["majority_metrics"]), ("baseline", record["baseline_metrics"]))
         ]
         lines.append(f"accuracy {accuracy:.4f}  ({', '.join(yardsticks)})")
+    # Records of runs from before there was one have no such entry.
+    if (smoke_test := record.get("smoke_test")) is not None:
+        lines.append(f"smoke test {smoke_test['summary']}")
     if "override" in record:
         lines.append(override_line(record["override"]))
     if record["pushed"]:
@@ -101,6 +104,10 @@ def conclusion(record: dict[str, Any]) -> list[str]:
     if "peak_mib" in record:
         took += f", peak memory {record['peak_mib'] / 1024:.1f} GiB"
     return [*lines, f"took     {took}", f"log      {record['log']}", f"report   {record['report']}"]
+
+
+def _who_said_no(record: dict[str, Any]) -> str:
+    return "the smoke test failed" if (record.get("smoke_test") or {}).get("state") == "failed" else "the gate said no"
 
 
 def override_line(statement: dict[str, Any]) -> str:

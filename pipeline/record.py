@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from components.errors import GateError, ParlanceError
 from components.findings import Finding
+from components.release import infra_blessing
 from components.validation import schema_file
 from pipeline import records
 from pipeline.config import PipelineConfig
@@ -39,6 +40,7 @@ def opening(run_id: str, config: PipelineConfig, folder: pathlib.Path) -> dict[s
         "baseline_metrics": None,
         "majority_metrics": None,
         "verdict": None,
+        "smoke_test": None,
         "pushed": None,
         "report": str(folder / "report.html"),
         "slices": None,
@@ -81,7 +83,8 @@ def close(
 
     metrics = _of(launched, "Evaluator", "evaluation", "metrics.json")
     confusion = _of(launched, "Evaluator", "evaluation", "confusion.json")
-    verdict = _of(launched, "Evaluator", "evaluation", "verdict.json")
+    smoke_test = _of(launched, "InfraValidator", "blessing", infra_blessing.RESULT_FILE)
+    verdict = _with_smoke_test(_of(launched, "Evaluator", "evaluation", "verdict.json"), smoke_test)
     ingestion = _of(launched, "ExampleGen", "examples", "summary.json")
     findings = _of(launched, "DataGate", "verdict", "findings.json") or []
     if isinstance(error, GateError):
@@ -98,6 +101,7 @@ def close(
         "baseline_metrics": _overall(metrics, "baseline"),
         "majority_metrics": _overall(metrics, "majority"),
         "verdict": verdict,
+        "smoke_test": smoke_test,
         "pushed": _of(launched, "Pusher", "pushed_model", "pushed.json"),
         "slices": _write_slice_pages(folder, run_id, config, metrics, confusion),
     }
@@ -109,6 +113,7 @@ def close(
             metrics=metrics,
             confusion=confusion,
             verdict=verdict if metrics else None,
+            smoke_test=smoke_test,
             statistics=_statistics(launched, config),
             ingestion=ingestion,
             findings=findings,
@@ -174,6 +179,17 @@ def _state(error: Exception | None, verdict: Mapping[str, Any] | None) -> str:
     if isinstance(error, GateError) or (error is None and verdict is not None and not verdict["blessed"]):
         return "rejected"
     return "failed" if error is not None else "succeeded"
+
+
+def _with_smoke_test(verdict: dict[str, Any] | None, smoke_test: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """Adds to the evaluation's verdict what the smoke test found; a model is blessed if both say yes."""
+    if verdict is None or smoke_test is None:
+        return verdict
+    return {
+        **verdict,
+        "blessed": verdict["blessed"] and smoke_test["state"] != infra_blessing.FAILED,
+        "findings": [*verdict["findings"], *smoke_test["findings"]],
+    }
 
 
 def _overall(metrics: Mapping[str, Any] | None, model: str) -> dict[str, float] | None:
@@ -250,6 +266,10 @@ def _summarize_baseline(outputs: Mapping[str, list[str]]) -> Summary:
     return {"baseline": "the last blessed model" if outputs.get("model") else "none yet"}
 
 
+def _summarize_smoke_test(outputs: Mapping[str, list[str]]) -> Summary:
+    return {"smoke test": _read(outputs, "blessing", infra_blessing.RESULT_FILE)["summary"]}
+
+
 def _summarize_push(outputs: Mapping[str, list[str]]) -> Summary:
     pushed = _read(outputs, "pushed_model", "pushed.json")
     return {"version": pushed["version"]} if pushed else {"pushed": False}
@@ -264,5 +284,6 @@ _SUMMARIES: dict[str, Callable[[Mapping[str, list[str]]], Summary]] = {
     "Trainer": _summarize_model,
     "LatestBlessedModel": _summarize_baseline,
     "Evaluator": _summarize_evaluation,
+    "InfraValidator": _summarize_smoke_test,
     "Pusher": _summarize_push,
 }

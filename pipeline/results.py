@@ -91,6 +91,29 @@ def latest(node_id: str, root: str | os.PathLike[str] | None = None) -> Results:
     )
 
 
+def every(node_id: str, root: str | os.PathLike[str], pipeline: str) -> list[Results]:
+    """Returns the results of all runs of a pipeline in which a node finished and whose output is still there, oldest first.
+
+    Args:
+      node_id: The node whose output is wanted, e.g. `ExampleGen`.
+      root: The root folder of the runs.
+      pipeline: The pipeline's name.
+    """
+    root = pathlib.Path(root)
+    finished = (
+        record
+        for record in reversed(Records(root).all())
+        if record.get("pipeline") == pipeline
+        and any(node["id"] == node_id and node["state"] in ("complete", "cached") for node in record.get("nodes", ()))
+    )
+    read = [_read(root, record) for record in finished]
+    return [
+        results
+        for results in read
+        if any(node == node_id and folder.is_dir() for (node, _), folder in results.artifacts.items())
+    ]
+
+
 def _read(root: pathlib.Path, record: Mapping[str, Any]) -> Results:
     config = yaml.safe_load((root / "runs" / record["run_id"] / "config.yaml").read_text(encoding="utf-8"))
     return Results(record, config, _artifacts(root / "metadata.db", record))

@@ -78,6 +78,29 @@ def quarantine(reasons: Mapping[str, int]) -> list[Share]:
     return _largest(reasons, QUARANTINE_REASONS)
 
 
+@dataclasses.dataclass(frozen=True)
+class Removed:
+    """One kind of personal data: what took its place, how often it was found, in how many rows, and in which column most."""
+
+    entity: str
+    mode: str
+    found: int
+    rows: int
+    columns: tuple[str, ...]
+
+
+def removed(audit: Mapping[str, Any]) -> list[Removed]:
+    """Returns what was removed as personal data, most frequent first (see BatchRedactor.audit)."""
+    entities = audit.get("entities", {}).items()
+    return sorted(
+        (
+            Removed(entity, found["mode"], found["found"], found["rows"], tuple(sorted(found["columns"])))
+            for entity, found in entities
+        ),
+        key=lambda entry: (-entry.found, entry.entity),
+    )
+
+
 def segment_values(segments: Mapping[str, Mapping[str, int]]) -> dict[str, list[Share]]:
     """Returns the rows of each value of each segment, most frequent first; rare values beyond SEGMENT_VALUES are summed up."""
     return {name: _largest(values, SEGMENT_VALUES) for name, values in segments.items()}

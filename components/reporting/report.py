@@ -32,7 +32,8 @@ class ReportData:
       record: The run record (`run.json`), with `error` and the nodes' `error` where something failed.
       metrics: The evaluator's metrics.json.
       confusion: The evaluator's confusion.json.
-      verdict: The evaluator's verdict.json.
+      verdict: The evaluator's verdict.json, with the findings of the smoke test.
+      smoke_test: The smoke test's smoke_test.json.
       statistics: Statistics by split (see `statistics.summarize`).
       ingestion: Ingestion's summary.json.
       findings: The data gate's findings.
@@ -45,6 +46,7 @@ class ReportData:
     metrics: Mapping[str, Any] | None = None
     confusion: Mapping[str, Any] | None = None
     verdict: Mapping[str, Any] | None = None
+    smoke_test: Mapping[str, Any] | None = None
     statistics: Mapping[str, Any] | None = None
     ingestion: Mapping[str, Any] | None = None
     findings: Sequence[Mapping[str, Any]] | None = None
@@ -67,6 +69,7 @@ def render(report: ReportData) -> str:
         data_findings=verdict.decisions(report.findings or ()),
         data=_data(report),
         quality=_quality(report),
+        smoke_test=_smoke_test(report.smoke_test),
         lineage=_lineage(report.lineage or ()),
         config=_config_text(report.config),
         versions=report.versions or {},
@@ -84,6 +87,8 @@ def _data(report: ReportData) -> dict[str, Any]:
     return {
         "splits": data_profile.splits(ingestion["rows"]) if ingestion.get("rows") else [],
         "quarantine": data_profile.quarantine(ingestion.get("quarantine_reasons", {})),
+        "privacy": ingestion.get("privacy", {}),
+        "removed": data_profile.removed(ingestion.get("privacy", {})),
         "labels": data_profile.labels(ingestion.get("labels", {})),
         "segments": data_profile.segment_values(ingestion.get("segments", {})),
         "source": {name: ingestion.get(name) for name in ("bytes", "seconds", "fingerprint")},
@@ -126,6 +131,31 @@ def _quality(report: ReportData) -> dict[str, Any] | None:
         "pairs": confusion.top_pairs(labels, whole),
         "per_class": quality.classes(metrics["candidate"]["per_class"], (metrics.get("baseline") or {}).get("per_class", ())),
         "plots": curves.plots(metrics),
+    }
+
+
+def _smoke_test(result: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """What the smoke test measured, as names and texts; None if there was none."""
+    if not result:
+        return None
+    facts = {"Test rows replayed": f"{result['rows']:,}"} if result.get("rows") else {}
+    if (difference := result.get("max_score_difference")) is not None:
+        facts["Largest difference of a score"] = f"{difference:.1e}"
+    for name, protocol in (("gRPC", "grpc"), ("REST", "rest")):
+        if times := (result.get("latency_ms") or {}).get(protocol):
+            facts[f"A request by {name}"] = f"{times['p50']:.3g} ms, p99 {times['p99']:.3g} ms"
+    if (seconds := result.get("load_seconds")) is not None:
+        facts["Available after"] = f"{seconds:.1f} s"
+    if (memory := result.get("memory_mib")) is not None:
+        facts["Memory of the server"] = f"{memory:,} MiB"
+    if version := result.get("tf_serving"):
+        facts["Ops compared with"] = f"TensorFlow Serving {version}"
+    summary = formats.shorten(str(result["summary"]), NOTE_LENGTH)
+    return {
+        "summary": f"{summary[:1].upper()}{summary[1:]}",
+        "facts": facts,
+        "request": [formats.shorten(str(line), NOTE_LENGTH) for line in result["request"][:NOTES]],
+        "log": [formats.shorten(str(line), NOTE_LENGTH) for line in result["log"][:NOTES]],
     }
 
 

@@ -16,6 +16,8 @@ class NgramsOptions(Options):
 
     Attributes:
       words: Widths of word n-grams.
+      frames: Widths of further word n-grams, of the text with a blank for each run of capitalised words and with its ends marked,
+        as in "[ play _ on _ ]"; none where empty, which leaves the encoder blind to capitals.
       characters: Widths of character n-grams, inside words.
       buckets: Hash buckets, half of them for words; n-grams that share one cannot be told apart.
       max_features: At most this many buckets, the most frequent in training, get a row in the embedding table.
@@ -27,6 +29,7 @@ class NgramsOptions(Options):
 
     name: Literal["ngrams"] = "ngrams"
     words: tuple[Width, ...] = Field(default=(1, 2), min_length=1)
+    frames: tuple[Width, ...] = (1, 2, 3)
     characters: tuple[Width, ...] = Field(default=(2, 3, 4, 5), min_length=1)
     buckets: int = Field(default=2**20, ge=2**10, le=2**24)
     max_features: int = Field(default=100_000, gt=0)

@@ -15,6 +15,7 @@ import tensorflow as tf
 import tensorflow_transform as tft
 
 from components.errors import UsageError
+from components.privacy import model_rules
 from components.training import abstention, examples, network
 from components.training.encoders import IdentifierStatistics
 from components.training.export import Servable
@@ -41,7 +42,8 @@ def run_fn(fn_args: Any) -> None:
     Writes the SavedModel to `fn_args.serving_model_dir`; TensorBoard logs and `training.json` to `fn_args.model_run_dir`.
 
     Args:
-      fn_args: TFX's FnArgs. `custom_config` holds `model` (the `model:` section), `text` (columns) and `label` (column).
+      fn_args: TFX's FnArgs. `custom_config` holds `model` (the `model:` section), `text` (columns), `label` (column) and, where
+        personal data was removed from the rows, `redaction` (RedactionRules as JSON values, which go with the model).
 
     Raises:
       UsageError: The train split has fewer than two labels, or not the one that `model.abstain.out_of_scope` names.
@@ -72,6 +74,8 @@ def run_fn(fn_args: Any) -> None:
     choice = choose_threshold(abstain, model, all_eval_pools, len(classes), out_of_scope) if abstain else None
     applied = abstention.Abstention(choice.threshold if choice else None, out_of_scope)
     Servable(model, transform, columns, classes, options.top_k, applied).save(fn_args.serving_model_dir)
+    if rules := fn_args.custom_config.get("redaction"):
+        model_rules.ship(rules, fn_args.serving_model_dir)
 
     record = {
         **history,

@@ -76,7 +76,7 @@ def category_identifiers(transform: tft.TFTransformOutput, columns: int) -> list
 
 
 def ngram_identifiers(texts: tf.Tensor, options: NgramsOptions) -> tf.RaggedTensor:
-    """Maps texts to hash buckets of their word and character n-grams.
+    """Maps texts to hash buckets of the word and character n-grams in them, and of the word n-grams of their frames.
 
     Args:
       texts: Raw texts, shape [B].
@@ -85,8 +85,11 @@ def ngram_identifiers(texts: tf.Tensor, options: NgramsOptions) -> tf.RaggedTens
     Returns:
       Buckets, int64, ragged, shape [B, None]; an n-gram that occurs twice is there twice.
     """
-    normal = text.normalise(texts, options.max_characters)
+    marked = text.normalise(text.with_names_marked(texts, options.max_characters), options.max_characters)
+    normal = text.without_marks(marked)
     by_word = text.word_ngrams(normal, options.words)
+    if options.frames:
+        by_word = tf.concat([by_word, text.word_ngrams(text.frames(marked), options.frames)], axis=1)
     by_character = text.character_ngrams(normal, options.characters)
     first = options.first_character_bucket
     by_word = by_word.with_flat_values(tf.strings.to_hash_bucket_fast(by_word.flat_values, first))

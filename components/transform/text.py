@@ -18,6 +18,9 @@ _TABLE_SIZE = 0x1F200
 # A compatibility form longer than this is one ligature for a whole phrase, and stays as it is.
 _MAX_EXPANSION = 4
 
+# No character has more of them in UTF-8.
+_MAX_BYTES = 4
+
 # Letters that people type without their stroke or dot, yet Unicode does not decompose.
 _STROKES = str.maketrans("ıłøđħŧ", "ilodht")
 
@@ -27,6 +30,12 @@ _DROPPED_MARKS = frozenset(
     for start, end in ((0x0300, 0x036F), (0x0591, 0x05C7), (0x0640, 0x0640), (0x064B, 0x065F), (0x0670, 0x0670))
     for point in range(start, end + 1)
 )
+
+# A capital that begins a word inside a sentence. All capitals are no sign of a name, and a text's first letter is none either.
+_NAME_START = r"([^\p{L}\p{N}])(\p{Lu}\p{Ll})"
+
+# Stands before a word that looks like a name. Its normal form is itself, and no keyboard types it.
+_NAME_MARK = "\U0010fffd"
 
 # Scripts written without spaces, whose characters are words for lack of better knowledge.
 _UNSPACED = r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}]"
@@ -57,6 +66,36 @@ def normalise(texts: tf.Tensor, max_characters: int) -> tf.Tensor:
     )
     encoded = tf.strings.unicode_encode(normal, "UTF-8")
     return tf.strings.strip(tf.strings.regex_replace(encoded, " {2,}", " "))
+
+
+def with_names_marked(texts: tf.Tensor, max_characters: int) -> tf.Tensor:
+    """Marks words with a capital initial, of which normal forms know nothing else: "play Heat Wave" is about something.
+
+    Args:
+      texts: Raw strings, shape [B].
+      max_characters: What `normalise` is going to keep; a huge message is not searched to its end.
+
+    Returns:
+      Strings for `normalise`, and after it for `without_marks` and `frames`, shape [B]. The first word of a text, which has its
+      capital from the sentence, and words all in capitals are not marked.
+    """
+    beginnings = tf.strings.substr(texts, 0, _MAX_BYTES * max_characters)
+    return tf.strings.regex_replace(beginnings, _NAME_START, rf"\1{_NAME_MARK}\2")
+
+
+def without_marks(texts: tf.Tensor) -> tf.Tensor:
+    """Returns normalised texts as if their names had never been marked."""
+    return tf.strings.regex_replace(texts, _NAME_MARK, "")
+
+
+def frames(texts: tf.Tensor) -> tf.Tensor:
+    """Reduces normalised texts with marks to what they say about their names: `"[ play _ on _ ]"`.
+
+    Each run of marked words becomes one blank, and brackets stand at the ends of a text that is not empty. No normal form has
+    blanks or brackets of its own.
+    """
+    blanked = tf.strings.regex_replace(texts, rf"{_NAME_MARK}[^ ]*(?: {_NAME_MARK}[^ ]*)*", "_")
+    return tf.strings.regex_replace(blanked, "^(.+)$", r"[ \1 ]")
 
 
 def words(texts: tf.Tensor) -> tf.RaggedTensor:

@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import re
 
 import pytest
 
@@ -12,7 +13,7 @@ pytestmark = pytest.mark.end_to_end
 
 NODES = [
     "SchemaImport", "ExampleGen", "StatisticsGen", "ExampleValidator", "DataGate",
-    "Transform", "Trainer", "LatestBlessedModel", "Evaluator", "Pusher",
+    "Transform", "Trainer", "LatestBlessedModel", "Evaluator", "InfraValidator", "Pusher",
 ]  # fmt: skip
 
 
@@ -49,6 +50,26 @@ class TestRecord:
 
     def test_first_run_says_there_is_no_baseline(self, shared_run):
         assert any("baseline" in finding["message"] for finding in shared_run.record["verdict"]["findings"])
+
+
+class TestSmokeTest:
+    def test_a_server_gave_real_rows_the_scores_that_were_evaluated(self, shared_run):
+        result = shared_run.record["smoke_test"]
+        assert (result["state"], result["rows"]) == ("passed", 64)
+        assert result["max_score_difference"] <= 1e-5
+        assert {"grpc", "rest"} == result["latency_ms"].keys()
+        assert all(finding in shared_run.record["verdict"]["findings"] for finding in result["findings"])
+
+    def test_is_on_the_line_of_its_node_and_in_the_conclusion(self, shared_run):
+        line = next(line for line in shared_run.progress.splitlines() if "InfraValidator" in line)
+        assert "smoke test passed: 64 rows by gRPC and REST, scores within" in line
+        shown = parlance("show", "latest", "--root", shared_run.root)
+        assert "\nsmoke test passed: 64 rows by gRPC and REST" in shown.stdout
+
+    def test_its_sample_of_messages_is_not_released(self, shared_run):
+        evaluation = shared_run.output("Evaluator", "evaluation")
+        assert (evaluation / "scored_sample.tfrecord").is_file()
+        assert not list(pathlib.Path(shared_run.record["pushed"]["path"]).rglob("scored_sample*"))
 
 
 class TestSplits:
@@ -107,5 +128,20 @@ class TestRerun:
         assert shown.returncode == 1
         assert record["state"] == "rejected"
         assert record["pushed"] is None
+        assert record["smoke_test"]["state"] == "skipped"
         assert any(f["severity"] == "error" and "0.999" in f["message"] for f in record["verdict"]["findings"])
         assert parlance("gate", record["run_id"], "--root", shared_run.root).returncode == 1
+
+    def test_a_smoke_test_that_fails_is_exit_code_1_and_pushes_nothing(self, shared_run):
+        tight = "release.smoke_test.max_memory_mib=50"
+        shown = parlance(*run_arguments(shared_run.root, "--output", "json", "--set", tight))
+        record = json.loads(shown.stdout)
+        assert shown.returncode == 1
+        assert (record["state"], record["verdict"]["blessed"], record["pushed"]) == ("rejected", False, None)
+        assert [f["rule"] for f in record["verdict"]["findings"] if f["severity"] == "error"] == [
+            "smoke test: memory of the server"
+        ]
+        assert set(states(record).values()) == {"cached", "complete"}
+        gate = parlance("gate", record["run_id"], "--root", shared_run.root)
+        assert gate.returncode == 1
+        assert re.search("^FAIL +smoke test: memory of the server", gate.stdout, re.MULTILINE)

@@ -21,7 +21,8 @@ def parlance(*arguments, cwd=None, **environment):
 
 class TestHelp:
     @pytest.mark.parametrize(
-        "command", [[], ["run"], ["init"], ["doctor"], ["runs"], ["show"], ["report"], ["gate"], ["serve"], ["predict"]]
+        "command",
+        [[], ["run"], ["init"], ["doctor"], ["runs"], ["show"], ["report"], ["gate"], ["serve"], ["predict"], ["release"]],
     )
     def test_every_command_explains_itself_with_an_example(self, command):
         shown = parlance(*command, "--help")

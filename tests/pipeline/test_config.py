@@ -58,7 +58,7 @@ class TestProblems:
         [
             (("label: queue", "label: queue\n  segmants: []"), "data.segmants: unknown key; did you mean 'segments'"),
             (("type: csv", "type: xml"), "csv"),
-            (("path: tickets.csv", "file: tickets.csv"), "did you mean|valid keys: path, type"),
+            (("path: tickets.csv", "file: tickets.csv"), "did you mean|valid keys: path, span, type"),
             (("  label: queue\n", ""), "data.label: required, but missing"),
             (("name: tickets", "name: Tickets!"), "name:"),
             (("gates: [{metric: accuracy, above_majority: 0.05}]", "gates: []"), "evaluation.gates"),

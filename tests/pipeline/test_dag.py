@@ -1,7 +1,5 @@
 """The pipeline definition."""
 
-import pathlib
-
 import pytest
 
 from components.errors import UsageError
@@ -65,28 +63,6 @@ class TestRoles:
             dag.check_roles(tickets(**data), schema_file.parse(schema))
 
 
-class TestPaths:
-    def test_relative_paths_are_the_working_directorys(self, monkeypatch, tmp_path):
-        from pipeline import dag
-
-        monkeypatch.chdir(tmp_path)
-        assert dag.resolve_path("data/t.csv") == str(tmp_path / "data" / "t.csv")
-
-    def test_files_inside_packages(self):
-        from pipeline import dag
-
-        assert pathlib.Path(dag.resolve_path("package:pytest/__init__.py")).is_file()
-
-    @pytest.mark.parametrize(
-        ("path", "message"), [("package:no_such_pkg/x", "not installed"), ("package:pytest/x.csv", "has no x.csv")]
-    )
-    def test_packages_that_do_not_have_it(self, path, message):
-        from pipeline import dag
-
-        with pytest.raises(UsageError, match=message):
-            dag.resolve_path(path)
-
-
 @pytest.mark.parametrize("path", sorted(config.CONFIGS.glob("*.yaml")), ids=lambda path: path.stem)
 def test_the_shipped_pipelines_compile_and_name_executors_that_exist(path, tmp_path):
     from tfx.orchestration import metadata
@@ -119,3 +95,19 @@ def test_changed_code_changes_the_fingerprint(tmp_path, monkeypatch):
     before = dag.code_fingerprint("transform")
     (stage / "text.py").write_text("a = 2")
     assert dag.code_fingerprint("transform") != before
+
+
+def test_another_package_and_its_lists_change_it_too(tmp_path, monkeypatch):
+    import types
+
+    from pipeline import dag
+
+    package = types.ModuleType("serving")
+    package.__path__ = [str(tmp_path)]
+    (tmp_path / "known").mkdir()
+    (tmp_path / "known" / "ops.txt").write_text("AddV2")
+    before = dag.code_fingerprint(packages=(package,))
+    (tmp_path / "notes.md").write_text("none of the code")
+    assert dag.code_fingerprint(packages=(package,)) == before
+    (tmp_path / "known" / "ops.txt").write_text("AddV3")
+    assert dag.code_fingerprint(packages=(package,)) != before

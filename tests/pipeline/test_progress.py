@@ -56,6 +56,16 @@ def test_a_rejected_run_ends_with_a_table_of_what_failed():
     assert max(map(len, lines)) <= 100
 
 
+def test_the_smoke_test_is_told_in_a_line():
+    passed = {"state": "passed", "summary": "passed: 64 rows by gRPC and REST"}
+    assert "smoke test passed: 64 rows by gRPC and REST" in progress.conclusion({**RECORD, "smoke_test": passed})
+    failed = {"state": "failed", "summary": "failed: memory of the server"}
+    rejected = {**RECORD, "state": "rejected", "verdict": {"blessed": False, "findings": []}, "smoke_test": failed}
+    lines = progress.conclusion(rejected)
+    assert lines[0] == "rejected: the smoke test failed"
+    assert "smoke test failed: memory of the server" in lines
+
+
 def test_an_override_is_told():
     statement = {"reason": "rollback", "by": "ada", "at": "2026-01-01T00:00:00+00:00", "failed": ["accuracy >= 0.9"]}
     assert "released by override of ada at 2026-01-01T00:00:00+00:00: rollback" in progress.conclusion(

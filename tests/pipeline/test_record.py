@@ -35,13 +35,17 @@ def pipeline_config():
 def close(tmp_path, pipeline_config):
     """Closes a run whose evaluator wrote the given files, by name."""
 
-    def closed(**files):
+    def closed(smoke_test=None, **files):
         evaluation, folder = tmp_path / "evaluation", tmp_path / "run"
         evaluation.mkdir()
         folder.mkdir()
         for name, content in files.items():
             (evaluation / f"{name}.json").write_text(json.dumps(content), encoding="utf-8")
         launched = {"Evaluator": Launched("complete", 9, {}, {"evaluation": [str(evaluation)]})} if files else {}
+        if smoke_test:
+            (tmp_path / "blessing").mkdir()
+            (tmp_path / "blessing" / "smoke_test.json").write_text(json.dumps(smoke_test), encoding="utf-8")
+            launched["InfraValidator"] = Launched("complete", 10, {}, {"blessing": [str(tmp_path / "blessing")]})
         nodes = [{"id": "Evaluator", "state": "complete", "seconds": 1.0, "summary": {}, "execution_id": 9}] if files else []
         return record.close(RUN, pipeline_config, folder, nodes, launched, None, 1.0, 100.0)
 
@@ -90,3 +94,37 @@ class TestPagesOfValues:
 
     def test_are_none_for_a_run_that_measured_nothing(self, close):
         assert close()["slices"] is None
+
+
+class TestSmokeTest:
+    CHECK = {
+        "check": "smoke test: p99 of a request", "rule": "smoke test: p99 of a request", "severity": "error", "outcome": "fail",
+        "message": "p99 is 300 ms", "reason": "p99 is 300 ms", "subject": "", "slice": {}, "n": None, "value": 300.0,
+        "interval": None, "limit": "<= 250 ms", "expected": "<= 250 ms", "observed": "300",
+    }  # fmt: skip
+    RESULT = {"state": "failed", "summary": "failed: p99 of a request", "rows": 64, "findings": [CHECK], "request": [], "log": []}
+
+    def test_that_failed_rejects_a_model_the_gate_blessed(self, close, evaluated):
+        written = close(**evaluated, smoke_test=self.RESULT)
+        assert evaluated["verdict"]["blessed"]
+        assert (written["state"], written["verdict"]["blessed"]) == ("rejected", False)
+        assert written["verdict"]["findings"] == [*evaluated["verdict"]["findings"], self.CHECK]
+        assert written["smoke_test"] == self.RESULT
+        page = pathlib.Path(written["report"]).read_text(encoding="utf-8")
+        assert "P99 is 300 ms. The model was not released." in page
+
+    def test_that_passed_changes_nothing_but_adds_its_checks(self, close, evaluated):
+        passed = {**self.CHECK, "severity": "info", "outcome": "pass"}
+        written = close(**evaluated, smoke_test={**self.RESULT, "state": "passed", "findings": [passed]})
+        assert (written["state"], written["verdict"]["blessed"]) == ("succeeded", True)
+        assert passed in written["verdict"]["findings"]
+
+    def test_that_was_skipped_leaves_the_gates_no(self, close, evaluated):
+        skipped = {"state": "skipped", "summary": "skipped", "findings": [], "request": [], "log": []}
+        written = close(**{**evaluated, "verdict": {**evaluated["verdict"], "blessed": False}}, smoke_test=skipped)
+        assert (written["state"], written["smoke_test"]["state"]) == ("rejected", "skipped")
+
+    def test_a_run_that_did_not_get_there_has_none(self, close, evaluated):
+        written = close(**evaluated)
+        assert written["smoke_test"] is None
+        assert 'id="smoke-test"' not in pathlib.Path(written["report"]).read_text(encoding="utf-8")

@@ -395,6 +395,15 @@ def _ingestion(rng: random.Random, names: Sequence[str], segment_values: Sequenc
     return {
         "rows": {"train": 48011, "eval": 5977, "test": 6012, "quarantined": 47},
         "quarantine_reasons": {"missing label": 31, "text too long": 12, "text: not UTF-8": 4},
+        "privacy": {
+            "rows": 60000,
+            "redacted_rows": 412,
+            "entities": {
+                "email": {"mode": "placeholder", "found": 30, "rows": 29, "columns": {"text": 30}, "segments": {}},
+                "phone": {"mode": "hash", "found": 401, "rows": 390, "columns": {"text": 401}, "segments": {}},
+            },
+            "rules_sha256": "0" * 64,
+        },
         "fingerprint": "sha256:" + "7d40" * 16,
         "labels": {
             "train": train,

@@ -77,3 +77,17 @@ class TestShares:
 
     def test_an_empty_run_has_no_shares(self):
         assert [share.share for share in data_profile.splits({"train": 0})] == [0.0] * 4
+
+
+class TestRemoved:
+    def test_most_frequent_first(self):
+        entities = {
+            "email": {"mode": "placeholder", "found": 2, "rows": 2, "columns": {"body": 1, "subject": 1}, "segments": {}},
+            "phone": {"mode": "hash", "found": 5, "rows": 4, "columns": {"body": 5}, "segments": {}},
+        }
+        phone, email = data_profile.removed({"entities": entities})
+        assert (phone.entity, phone.found, phone.rows, phone.mode) == ("phone", 5, 4, "hash")
+        assert email.columns == ("body", "subject")
+
+    def test_nothing_where_nothing_was_looked_for(self):
+        assert data_profile.removed({}) == []

@@ -218,6 +218,39 @@ class TestWhatTheReportSays:
         assert len(json.loads(data)["labels"]) == 200
 
 
+class TestSmokeTest:
+    PASSED = {
+        "state": "passed", "summary": "passed: 64 rows by gRPC and REST", "rows": 64, "max_score_difference": 2.98e-8,
+        "latency_ms": {"grpc": {"p50": 2.1, "p99": 4.6}, "rest": {"p50": 2.0, "p99": 2.97}}, "load_seconds": 1.24,
+        "memory_mib": 1499, "tf_serving": "2.20", "findings": [], "request": [], "log": [],
+    }  # fmt: skip
+
+    def page(self, **changes):
+        return render(dataclasses.replace(runs.intents(), smoke_test={**self.PASSED, **changes}))
+
+    def test_has_a_section_with_what_was_measured(self):
+        page = self.page()
+        section = page[page.index('<section id="smoke-test"') :].split("</section>")[0]
+        for part in (
+            "Passed: 64 rows by gRPC and REST.", ">3.0e-08<", ">2.1 ms, p99 4.6 ms<", ">1.2 s<", ">1,499 MiB<", "TensorFlow Serving 2.20",
+        ):  # fmt: skip
+            assert part in section
+        assert "<pre" not in section
+        assert '<a href="#smoke-test">' in page
+
+    def test_of_a_failure_shows_the_request_and_the_servers_last_lines(self):
+        request = ["gRPC Predict on serving_default, row 3", "text: text of 5 characters: 'xxxxx'"]
+        page = self.page(state="failed", summary="failed: requests answered", request=request, log=["<b>Killed</b>", "bye"])
+        section = page[page.index('<section id="smoke-test"') :].split("</section>")[0]
+        assert "row 3\ntext: text of 5 characters" in section
+        assert "&lt;b&gt;Killed&lt;/b&gt;\nbye" in section
+
+    def test_that_was_skipped_says_so_in_a_sentence(self):
+        skipped = {"state": "skipped", "summary": "skipped: the gate said no", "findings": [], "request": [], "log": []}
+        page = render(dataclasses.replace(runs.intents(), smoke_test=skipped))
+        assert "Skipped: the gate said no." in page
+
+
 class TestWhatTheReportMustNotHold:
     HOSTILE = "<script>alert(1)</script>\"'&"
 

@@ -158,9 +158,21 @@ class TestLabel:
 
 class TestText:
     def test_ngrams_ignore_case_and_width(self, analysed):
-        plain, shouted = analysed({TEXT: "order number"}, {TEXT: "ＯＲＤＥＲ Number"})["text_0"].to_list()
+        plain, shouted = analysed({TEXT: "order number"}, {TEXT: "ＯＲＤＥＲ NUMBER"})["text_0"].to_list()
         assert plain == shouted
         assert max(plain) < NgramsOptions().buckets
+
+    def test_ngrams_of_frames_see_the_sentence_around_names(self):
+        texts = tf.constant(["see Good Morning now", "see Bad Day now", "see good morning now"])
+        named, other, plain = map(set, preprocessing.ngram_identifiers(texts, NgramsOptions(characters=(8,))).to_list())
+        # The words "see" and "now", and of "[ see _ now ]" the ends, the blank, four pairs and three triples.
+        assert len(named & other) == 2 + 3 + 4 + 3
+        assert named != plain
+
+    def test_ngrams_without_frames_are_blind_to_capitals(self):
+        texts = tf.constant(["see Good Morning now", "see good morning now"])
+        named, plain = preprocessing.ngram_identifiers(texts, NgramsOptions(frames=())).to_list()
+        assert named == plain
 
     def test_absent_or_empty_has_no_identifiers(self, analysed):
         assert analysed({}, {TEXT: ""}, {TEXT: "?!"})["text_0"].to_list() == [[], [], []]

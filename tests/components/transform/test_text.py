@@ -63,6 +63,33 @@ class TestNormalForm:
         assert text.normalise(tf.constant([], tf.string), 10).shape == [0]
 
 
+class TestNames:
+    @pytest.mark.parametrize(
+        ("raw", "frame"),
+        [
+            pytest.param("play Heat Wave by Steve on Spotify", "play _ by _ on _", id="runs are one blank"),
+            pytest.param("Find Heat Wave", "find _", id="first word"),
+            pytest.param("PLAY THE SONG ON TV", "play the song on tv", id="all capitals"),
+            pytest.param("what can I see", "what can i see", id="one letter"),
+            pytest.param("an iPhone by McDonald", "an iphone by _", id="capitals inside words"),
+            pytest.param("call (Anna), Mc'Neil", "call _", id="punctuation"),
+            pytest.param("включи Свет в Ванной", "включи _ в _", id="cyrillic"),
+            pytest.param("打开 灯 ok", "打开 灯 ok", id="scripts without case"),
+            pytest.param("[play _ on _]", "play on", id="blanks and brackets of the user"),
+            pytest.param("", "", id="empty"),
+        ],
+    )
+    def test_are_blanks_in_frames(self, raw, frame):
+        frame = f"[ {frame} ]" if frame else ""
+        marked = normalise(*text.with_names_marked(tf.constant([raw]), 100).numpy())
+        assert text.frames(tf.constant(marked)).numpy()[0].decode() == frame
+
+    @pytest.mark.parametrize("raw", ["play Heat Wave by Steve", b"a Bc\xff De\x00Fg", "É Éa e\u0301Ab", "Ａｂ Ｃｄ"])
+    def test_leave_the_normal_form_alone(self, raw):
+        marked = normalise(*text.with_names_marked(tf.constant([raw]), 100).numpy())
+        assert [value.decode() for value in text.without_marks(tf.constant(marked)).numpy()] == normalise(raw)
+
+
 class TestNgrams:
     def test_words_of_scripts_without_spaces_are_characters(self):
         assert [[word.decode() for word in row] for row in text.words(tf.constant(["turn on 你好 ok", "ไทย", ""])).to_list()] == [
