@@ -114,7 +114,9 @@ def measure(name: str, repeats: int) -> dict[str, object]:
     return result
 
 
-def _fault(real: Real, fault: str, rows: Rows, clean: Timeline, options: MonitoringOptions, usual, repeats: int) -> dict[str, object]:
+def _fault(
+    real: Real, fault: str, rows: Rows, clean: Timeline, options: MonitoringOptions, usual, repeats: int
+) -> dict[str, object]:
     touched, change = real.faults[fault]
     count, window = len(clean.periods), _WINDOW[real.unit]
     delays: list[int] = []
@@ -144,7 +146,9 @@ def _fault(real: Real, fault: str, rows: Rows, clean: Timeline, options: Monitor
 
 def _taxi() -> Rows:
     table = pyarrow.csv.read_csv(source_path.resolve("package:tfx/examples/chicago_taxi_pipeline/data/simple/data.csv"))
-    table = table.append_column("big_tip", pc.if_else(pc.greater(table["tips"], pc.multiply(table["fare"], 0.2)), "true", "false"))
+    table = table.append_column(
+        "big_tip", pc.if_else(pc.greater(table["tips"], pc.multiply(table["fare"], 0.2)), "true", "false")
+    )
     # From 2016 on there are a fifth of the trips, which is a fault of its own.
     kept = pc.less(table["trip_start_timestamp"], 1_451_606_400)
     table = table.filter(kept)
@@ -152,7 +156,9 @@ def _taxi() -> Rows:
 
 
 def _multidogo() -> Rows:
-    table = pyarrow.parquet.read_table(DATA / "multidogo" / "turn.parquet", columns=["text", "label", "domain", "conversation_id"])
+    table = pyarrow.parquet.read_table(
+        DATA / "multidogo" / "turn.parquet", columns=["text", "label", "domain", "conversation_id"]
+    )
     random = np.random.default_rng(1)
     _, conversation = np.unique(table["conversation_id"].to_numpy(zero_copy_only=False), return_inverse=True)
     days = 26 * 7
@@ -181,7 +187,9 @@ def _again(table: pa.Table, seconds: np.ndarray, chosen: np.ndarray, **replaced:
     """Adds rows once more, with other values in some columns."""
     more = table.filter(pa.array(chosen))
     for column, value in replaced.items():
-        more = more.set_column(more.schema.get_field_index(column), column, pa.array([value] * len(more), table.schema.field(column).type))
+        more = more.set_column(
+            more.schema.get_field_index(column), column, pa.array([value] * len(more), table.schema.field(column).type)
+        )
     return pa.concat_tables([table, more]), np.concatenate([seconds, seconds[chosen]])
 
 

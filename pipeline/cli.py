@@ -14,9 +14,11 @@ from collections.abc import Callable, Sequence
 from typing import Any, TextIO
 
 from components.errors import ParlanceError, UsageError
+from pipeline import data as data_command
 from pipeline import monitor as monitor_command
 from pipeline import predict as predict_command
 from pipeline import release as release_command
+from pipeline import schema as schema_command
 from pipeline import serve as serve_command
 from pipeline.kubeflow import command as kubeflow_command
 
@@ -109,6 +111,20 @@ def _parser() -> argparse.ArgumentParser:
     gate.add_argument("--reason", metavar="TEXT", help="with --override: why; it goes into manifest, record and ML Metadata")
     report = add_of_run("report", _report, "Say where a run's report is, or open it.")
     report.add_argument("--open", action="store_true", help="open it in a browser")
+
+    data = add(
+        "data", data_command.run, "Say which data a run was made from, or bring its examples back.",
+        "parlance data restore latest --to examples",
+    )  # fmt: skip
+    data_command.add_arguments(data, DEFAULT_ROOT)
+
+    schema_text = "Say what new data would change in the curated schema, and accept it line by line."
+    schema_command.add_commands(
+        commands.add_parser(
+            "schema", help=schema_text, description=schema_text, epilog="example: parlance schema diff tickets.yaml"
+        ),
+        DEFAULT_ROOT,
+    )
 
     serve = add(
         "serve", serve_command.run, "Serve the released models over gRPC and REST, as TensorFlow Serving does.",
@@ -282,7 +298,9 @@ def _gate(options: argparse.Namespace) -> int:
         _print_json(verdict)
     elif verdict is None:
         print(f"run {record['run_id']} was not evaluated ({record['state']})")
+        _print_data_findings(record)
     else:
+        _print_data_findings(record)
         print("\n".join(verdict_table.lines(verdict["findings"])))
         if "baseline" in verdict:
             print(f"baseline: {verdict['baseline']['note']}")
@@ -290,6 +308,13 @@ def _gate(options: argparse.Namespace) -> int:
         if "override" in record:
             print(progress.override_line(record["override"]))
     return 0 if verdict and verdict["blessed"] else 1
+
+
+def _print_data_findings(record: dict[str, Any]) -> None:
+    from pipeline import progress, verdict_table
+
+    if found := progress.data_warnings(record):
+        print("\n".join(verdict_table.lines(found)))
 
 
 def _override(options: argparse.Namespace) -> int:

@@ -106,7 +106,7 @@ class PipelineConfig(Options):
     def sha256(self) -> str:
         """Returns the hash of what the effective configuration makes: equal files, however written, have equal hashes.
 
-        Sections that only say how and where it is made (WHERE_IT_RUNS) do not count.
+        Sections that say nothing of that (WHERE_IT_RUNS) do not count.
         """
         made = {section: values for section, values in self.effective().items() if section not in WHERE_IT_RUNS}
         return hashlib.sha256(yaml.safe_dump(made, sort_keys=True).encode()).hexdigest()

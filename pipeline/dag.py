@@ -31,7 +31,8 @@ from components.release.component import InfraValidator, Pusher
 from components.training.component import Trainer
 from components.transform.component import Transform
 from components.validation import schema_file
-from components.validation.component import DataGate, ExampleValidator, SchemaImport, StatisticsGen
+from components.validation.baseline import baseline_statistics
+from components.validation.component import DataGate, DataVerdict, ExampleValidator, SchemaImport, StatisticsGen
 from pipeline.config import PipelineConfig
 
 # Lists of ops and descriptors of messages decide what code does as much as code itself.
@@ -61,7 +62,7 @@ def compile_pipeline(
 
     schema_import = SchemaImport(schema_path.read_text(encoding="utf-8"))
     schema_channel = schema_import.outputs["schema"]
-    ingestion_code = code_fingerprint("ingestion", "privacy", packages=(serving.redaction,))
+    ingestion_code = code_fingerprint("ingestion", "privacy", "profiling", packages=(serving.redaction,))
     if isinstance(data.source, FileSource):
         example_gen = FileExampleGen(data, config.privacy, schema_channel, ingestion_code, source_path.resolve(data.source.path))
         example_gen = example_gen.with_id("ExampleGen")
@@ -74,7 +75,19 @@ def compile_pipeline(
     examples = example_gen.outputs["examples"]
     statistics = StatisticsGen(examples, schema_channel)
     validator = ExampleValidator(statistics.outputs["statistics"], schema_channel)
-    gate = DataGate(examples, validator.outputs["anomalies"], schema_channel, config.validation, config.evaluation)
+    known = baseline_statistics(statistics.outputs["statistics"], DataVerdict)
+    gate = DataGate(
+        examples,
+        statistics.outputs["statistics"],
+        validator.outputs["anomalies"],
+        schema_channel,
+        known.outputs["previous"],
+        known.outputs["training"],
+        data,
+        config.validation,
+        config.evaluation,
+        code_fingerprint("validation"),
+    )
 
     transform = Transform(
         examples,
@@ -142,6 +155,7 @@ def compile_pipeline(
             example_gen,
             statistics,
             validator,
+            known,
             gate,
             transform,
             trainer,

@@ -10,6 +10,7 @@ It reports on the newest period that is over, or on those since --since, and wri
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import datetime
 import json
 import pathlib
@@ -59,15 +60,20 @@ def run(options: argparse.Namespace) -> int:
     config = config_module.load(options.file or config_module.DEFAULT, settings)
     now = time.time() if options.until is None else _time(options.until, "--until")
     timeline, source = _timeline(options, config, now)
-    judged = detect.judge(timeline, config.monitoring)
+    if options.until is not None:
+        # Left out because it was asked for.
+        timeline = dataclasses.replace(timeline, future=0)
     since = _since(options.since, timeline)
+    judged = detect.judge(timeline, config.monitoring, since)
     found = [*findings.of_alarms(judged, config.monitoring, since), *findings.of_state(timeline, config.monitoring)]
     path = pathlib.Path(options.report or pathlib.Path(options.root) / FOLDER / f"{config.name}.html").absolute()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(page.render(config.name, source, judged, found, since), encoding="utf-8")
     except OSError as error:
-        raise EnvironmentFailure(f"The page cannot be written to {path}: {error.strerror}; --report names another place") from error
+        raise EnvironmentFailure(
+            f"The page cannot be written to {path}: {error.strerror}; --report names another place"
+        ) from error
     result = {
         "pipeline": config.name,
         "source": source,
@@ -77,6 +83,7 @@ def run(options: argparse.Namespace) -> int:
         "since": timeline.name(since) if since < len(timeline.periods) else None,
         "last": timeline.name(-1) if len(timeline.periods) else None,
         "series": len(timeline.series),
+        "judged": not any(finding.check == findings.HISTORY for finding in found),
         "findings": [finding.to_json() for finding in found],
         "report": str(path),
     }
@@ -146,8 +153,12 @@ def _time(text: str, option: str) -> float:
 def _lines(result: dict[str, Any]) -> list[str]:
     found = result["findings"]
     lines = [f"{_MARKS[finding['severity']]}  {finding['message']}" for finding in found]
-    if not any(finding["severity"] in ("error", "warning") for finding in found):
+    if result["judged"] and not any(finding["severity"] in ("error", "warning") for finding in found):
         lines.append("nothing unusual")
     looked = f"{result['periods']} {result['unit']}s" if result["periods"] != 1 else f"1 {result['unit']}"
     reach = f", {result['first']} to {result['last']}; reported from {result['since']}" if result["since"] else ""
-    return [*lines, f"looked at {result['series']} series of {looked} of {result['source']}{reach}", f"report   {result['report']}"]
+    return [
+        *lines,
+        f"looked at {result['series']} series of {looked} of {result['source']}{reach}",
+        f"report   {result['report']}",
+    ]

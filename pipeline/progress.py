@@ -77,7 +77,7 @@ def node_line(node: dict[str, Any], width: int) -> str:
 
 
 def conclusion(record: dict[str, Any]) -> list[str]:
-    """Returns the last lines of a run: the verdict, the accuracy beside its yardsticks, the pushed version, the report."""
+    """Returns the last lines of a run: verdict, warnings about the data, accuracy beside its yardsticks, pushed version, report."""
     lines = []
     if "error" in record:
         lines.append(f"{record['state']}: {record['error']}")
@@ -85,6 +85,8 @@ def conclusion(record: dict[str, Any]) -> list[str]:
         lines.append(record["state"])
     else:
         lines.append("blessed" if record["verdict"]["blessed"] else f"rejected: {_who_said_no(record)}")
+    if "error" not in record:
+        lines += verdict_table.lines(data_warnings(record), urgent_only=True, width=_TABLE_WIDTH)
     if record["verdict"] and "error" not in record:
         lines += verdict_table.lines(record["verdict"]["findings"], urgent_only=True, width=_TABLE_WIDTH)
     if (accuracy := record["metrics"].get("accuracy")) is not None:
@@ -104,6 +106,13 @@ def conclusion(record: dict[str, Any]) -> list[str]:
     if "peak_mib" in record:
         took += f", peak memory {record['peak_mib'] / 1024:.1f} GiB"
     return [*lines, f"took     {took}", f"log      {record['log']}", f"report   {record['report']}"]
+
+
+def data_warnings(record: dict[str, Any]) -> list[dict[str, Any]]:
+    """Returns what the data gate warned of; nothing of a run that its data stopped, whose verdict says it already."""
+    judged = (record["verdict"] or {}).get("findings", ())
+    # Records of runs from before there were any have no such entry.
+    return [finding for finding in record.get("data_findings", ()) if finding not in judged]
 
 
 def _who_said_no(record: dict[str, Any]) -> str:

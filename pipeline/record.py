@@ -13,7 +13,7 @@ from components.errors import GateError, ParlanceError
 from components.findings import Finding
 from components.release import infra_blessing
 from components.validation import schema_file
-from pipeline import records
+from pipeline import data, records
 from pipeline.config import PipelineConfig
 
 if TYPE_CHECKING:
@@ -36,10 +36,12 @@ def opening(run_id: str, config: PipelineConfig, folder: pathlib.Path) -> dict[s
         "seconds": 0.0,
         "nodes": [],
         "rows": _NO_ROWS,
+        "data": None,
         "metrics": {},
         "baseline_metrics": None,
         "majority_metrics": None,
         "verdict": None,
+        "data_findings": [],
         "smoke_test": None,
         "pushed": None,
         "report": str(folder / "report.html"),
@@ -86,7 +88,9 @@ def close(
     smoke_test = _of(launched, "InfraValidator", "blessing", infra_blessing.RESULT_FILE)
     verdict = _with_smoke_test(_of(launched, "Evaluator", "evaluation", "verdict.json"), smoke_test)
     ingestion = _of(launched, "ExampleGen", "examples", "summary.json")
+    manifest = _of(launched, "ExampleGen", "examples", "manifest.json")
     findings = _of(launched, "DataGate", "verdict", "findings.json") or []
+    comparisons = _of(launched, "DataGate", "verdict", "drift.json")
     if isinstance(error, GateError):
         findings = [finding.to_json() for finding in error.findings]
         verdict = {"blessed": False, "findings": findings}
@@ -97,10 +101,12 @@ def close(
         "peak_mib": round(peak_mib),
         "nodes": list(nodes),
         "rows": (ingestion or {}).get("rows", _NO_ROWS),
+        "data": {name: manifest[name] for name in ("source", "span", "splits")} if manifest else None,
         "metrics": _overall(metrics, "candidate") or {},
         "baseline_metrics": _overall(metrics, "baseline"),
         "majority_metrics": _overall(metrics, "majority"),
         "verdict": verdict,
+        "data_findings": [finding for finding in findings if finding["severity"] != "info"],
         "smoke_test": smoke_test,
         "pushed": _of(launched, "Pusher", "pushed_model", "pushed.json"),
         "slices": _write_slice_pages(folder, run_id, config, metrics, confusion),
@@ -117,6 +123,7 @@ def close(
             statistics=_statistics(launched, config),
             ingestion=ingestion,
             findings=findings,
+            comparisons=comparisons,
             config=config.effective(),
             versions={name: importlib.metadata.version(name) for name in _SHOWN_VERSIONS},
             lineage=[
@@ -132,6 +139,10 @@ def close(
         )
     )
     pathlib.Path(record["report"]).write_text(page, encoding="utf-8")
+    if manifest:
+        # Here it outlives the examples, which it can bring back.
+        manifest = {**manifest, "examples": launched["ExampleGen"].outputs["examples"][0]}
+        (folder / data.FILE_NAME).write_text(json.dumps(manifest, indent=1, ensure_ascii=False), encoding="utf-8")
     records.write(folder, record)
     return record
 
@@ -251,6 +262,11 @@ def _summarize_gate(outputs: Mapping[str, list[str]]) -> Summary:
     return {"findings": len(findings), "warnings": sum(finding.severity == "warning" for finding in findings)}
 
 
+def _summarize_known_data(outputs: Mapping[str, list[str]]) -> Summary:
+    known = {"training": "the training data of the current model", "previous": "the previous data"}
+    return {"to compare with": " and ".join(words for key, words in known.items() if outputs.get(key)) or "nothing yet"}
+
+
 def _summarize_model(outputs: Mapping[str, list[str]]) -> Summary:
     training = _read(outputs, "model_run", "training.json") or {}
     return {name: training[name] for name in ("epochs", "eval_accuracy", "parameters") if name in training}
@@ -280,6 +296,7 @@ _SUMMARIES: dict[str, Callable[[Mapping[str, list[str]]], Summary]] = {
     "SchemaImport": _summarize_schema,
     "ExampleGen": _summarize_examples,
     "ExampleValidator": _summarize_anomalies,
+    "BaselineStatistics": _summarize_known_data,
     "DataGate": _summarize_gate,
     "Trainer": _summarize_model,
     "LatestBlessedModel": _summarize_baseline,

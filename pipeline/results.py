@@ -108,9 +108,7 @@ def every(node_id: str, root: str | os.PathLike[str], pipeline: str) -> list[Res
     )
     read = [_read(root, record) for record in finished]
     return [
-        results
-        for results in read
-        if any(node == node_id and folder.is_dir() for (node, _), folder in results.artifacts.items())
+        results for results in read if any(node == node_id and folder.is_dir() for (node, _), folder in results.artifacts.items())
     ]
 
 

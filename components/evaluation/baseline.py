@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from tfx import types
 from tfx.components.evaluator import constants
 from tfx.dsl.components.common import resolver
@@ -30,28 +32,16 @@ class LastBlessedModelStrategy(resolver.ResolverStrategy):
         """See the base class."""
         [candidate] = input_dict["candidate"]
         models = {model.id: model for model in input_dict["model"]}
-        unreleased = infra_blessing.never_passed(input_dict["infra_blessing"])
-        blessings = sorted(
-            (
-                blessing
-                for blessing in input_dict["model_blessing"]
-                if _property(blessing, constants.ARTIFACT_PROPERTY_BLESSED_KEY)
-                and (
-                    blessing.has_custom_property(OVERRIDE_REASON_KEY)
-                    or _property(blessing, constants.ARTIFACT_PROPERTY_CURRENT_MODEL_ID_KEY) not in unreleased
-                )
-            ),
-            key=lambda blessing: blessing.id,
-        )
+        blessings = counting_blessings(input_dict["model_blessing"], input_dict["infra_blessing"])
         chosen: list[types.Artifact] = []
         if blessings:
             newest = blessings[-1]
-            model_id = _property(newest, constants.ARTIFACT_PROPERTY_CURRENT_MODEL_ID_KEY)
+            model_id = property_of(newest, constants.ARTIFACT_PROPERTY_CURRENT_MODEL_ID_KEY)
             if model_id == candidate.id:
-                model_id = _property(newest, constants.ARTIFACT_PROPERTY_BASELINE_MODEL_ID_KEY)
+                model_id = property_of(newest, constants.ARTIFACT_PROPERTY_BASELINE_MODEL_ID_KEY)
             # A model whose files were deleted is gone from metadata's live artifacts; then there is nothing to compare with.
             chosen = [models[model_id]] if model_id in models else []
-        tried = {_property(blessing, infra_blessing.MODEL_ID_KEY): blessing for blessing in input_dict["infra_blessing"]}
+        tried = {property_of(blessing, infra_blessing.MODEL_ID_KEY): blessing for blessing in input_dict["infra_blessing"]}
         return {
             "candidate": [candidate],
             "model": chosen,
@@ -60,7 +50,30 @@ class LastBlessedModelStrategy(resolver.ResolverStrategy):
         }
 
 
-def _property(blessing: types.Artifact, key: str) -> int:
+def counting_blessings(blessings: Iterable[types.Artifact], infra_blessings: Iterable[types.Artifact]) -> list[types.Artifact]:
+    """Returns the blessings of models that were released, the oldest first: without those whose model failed its smoke test.
+
+    Args:
+      blessings: All ModelBlessing artifacts of a pipeline.
+      infra_blessings: All its InfraBlessing artifacts.
+    """
+    unreleased = infra_blessing.never_passed(infra_blessings)
+    return sorted(
+        (
+            blessing
+            for blessing in blessings
+            if property_of(blessing, constants.ARTIFACT_PROPERTY_BLESSED_KEY)
+            and (
+                blessing.has_custom_property(OVERRIDE_REASON_KEY)
+                or property_of(blessing, constants.ARTIFACT_PROPERTY_CURRENT_MODEL_ID_KEY) not in unreleased
+            )
+        ),
+        key=lambda blessing: blessing.id,
+    )
+
+
+def property_of(blessing: types.Artifact, key: str) -> int:
+    """Returns a whole number that a blessing carries; 0 if it does not."""
     return blessing.get_int_custom_property(key) if blessing.has_custom_property(key) else 0
 
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import copy
 import glob
 import hashlib
+import importlib.metadata
 import json
 import os
+import pathlib
 import uuid
 from typing import Any
 
@@ -29,7 +31,7 @@ from tfx.utils import proto_utils
 from components.errors import UsageError
 from components.executor_path import ExecutorPath
 from components.ingestion import source_path, watermark
-from components.ingestion.options import SPLITS, DatabaseSource, DataOptions, FileSource
+from components.ingestion.options import SPLITS, DatabaseSource, DataOptions, FileSource, Source
 from components.privacy.options import PrivacyOptions
 
 # On the examples: the span they are of, as `watermark.Closed` in JSON, and a hash of the source it is a span of.
@@ -72,19 +74,32 @@ class ExampleGenExecutor(base_executor.BaseExecutor):
 
     def Do(self, input_dict, output_dict, exec_properties: dict[str, Any]) -> None:
         """See the base class."""
-        from components.ingestion import ingest
+        from components.ingestion import ingest, manifest
         from components.validation import schema_file
 
+        data = DataOptions.model_validate_json(exec_properties["data"])
+        privacy = PrivacyOptions.model_validate_json(exec_properties["privacy"])
+        schema_folder = pathlib.Path(artifact_utils.get_single_uri(input_dict["schema"]))
+        paths = _resolved(exec_properties)
         examples = artifact_utils.get_single_instance(output_dict["examples"])
         quarantine = artifact_utils.get_single_uri(output_dict["quarantine"])
         summary = ingest.ingest(
-            options=DataOptions.model_validate_json(exec_properties["data"]),
-            privacy=PrivacyOptions.model_validate_json(exec_properties["privacy"]),
-            schema=schema_file.read_folder(artifact_utils.get_single_uri(input_dict["schema"])),
-            paths=_resolved(exec_properties),
+            options=data,
+            privacy=privacy,
+            schema=schema_file.read_folder(schema_folder),
+            paths=paths,
             output_dir=examples.uri,
             quarantine_dir=quarantine,
         )
+        manifest.Manifest(
+            data=data,
+            privacy=privacy,
+            schema=(schema_folder / schema_file.FILE_NAME).read_text(encoding="utf-8"),
+            paths=None if paths is None else tuple(paths),
+            span=_span(data.source, examples),
+            splits=manifest.versions(summary),
+            parlance=importlib.metadata.version("parlance-tfx"),
+        ).write(examples.uri)
         examples.split_names = json.dumps(list(SPLITS))
         examples.set_string_custom_property(
             example_gen_utils.PAYLOAD_FORMAT_PROPERTY_NAME,
@@ -92,6 +107,14 @@ class ExampleGenExecutor(base_executor.BaseExecutor):
         )
         examples.set_string_custom_property(example_gen_utils.FILE_FORMAT_PROPERTY_NAME, "tfrecords_gzip")
         examples.set_string_custom_property("content_fingerprint", summary["fingerprint"])
+
+
+def _span(source: Source, examples: Artifact) -> int | None:
+    """The number of the span that the driver chose, which it says of a source without spans as well: 0."""
+    spans = source.has_spans if isinstance(source, FileSource) else getattr(source, "incremental", None) is not None
+    if not spans or not examples.has_custom_property(example_gen_utils.SPAN_PROPERTY_NAME):
+        return None
+    return int(examples.get_int_custom_property(example_gen_utils.SPAN_PROPERTY_NAME))
 
 
 def _resolved(exec_properties: dict[str, Any]) -> list[str] | None:

@@ -3,6 +3,9 @@
 A cell that does not cast sets its row aside. What is missing stays missing: empty text (in any format), null and, in a numeric
 column, NaN and the words in `cells.MISSING_NUMBERS`; a row whose message is missing is kept, whether that is too many is for
 validation to say. Only a row without a label is set aside, as nothing can be learned from or measured on it.
+
+With `data.enforce_schema` a row is also set aside if it lacks a value that the schema wants of every row, or has one outside a domain
+that the schema allows no exception from. Where the schema tolerates some, one row breaks no rule, and validation judges the column.
 """
 
 from __future__ import annotations
@@ -71,8 +74,30 @@ def conform(rows: pa.RecordBatch, schema: schema_pb2.Schema, options: DataOption
             sieve.reject(too_long, TEXT_TOO_LONG)
             # Hashing megabytes only to set them aside would cost twenty times their memory.
             column = cells.keep(column, pc.invert(too_long))
+        if options.enforce_schema:
+            _enforce(column, feature, schema, sieve)
         columns[feature.name] = column
     return pa.RecordBatch.from_pydict(columns)
+
+
+def _enforce(column: pa.Array, feature: schema_pb2.Feature, schema: schema_pb2.Schema, sieve: Sieve) -> None:
+    if feature.presence.min_fraction == 1:
+        sieve.reject(column.is_null(), f"{feature.name}: missing")
+    kind = feature.WhichOneof("domain_info")
+    if kind in ("int_domain", "float_domain"):
+        limits = getattr(feature, kind)
+        if limits.HasField("min"):
+            sieve.reject(pc.less(column, limits.min), f"{feature.name}: below {limits.min}")
+        if limits.HasField("max"):
+            sieve.reject(pc.greater(column, limits.max), f"{feature.name}: above {limits.max}")
+    elif kind in ("string_domain", "domain") and feature.type == schema_pb2.BYTES:
+        if feature.distribution_constraints.min_domain_mass < 1:
+            return
+        shared = {domain.name: domain for domain in schema.string_domain}
+        domain = feature.string_domain if kind == "string_domain" else shared.get(feature.domain)
+        if domain is not None:
+            known = pc.is_in(column, pa.array(list(domain.value), pa.string()))
+            sieve.reject(pc.and_(column.is_valid(), pc.invert(known)), f"{feature.name}: not in its domain")
 
 
 def _text(array: pa.Array, name: str, sieve: Sieve) -> pa.StringArray:

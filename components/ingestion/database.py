@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import hashlib
 import os
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any, Protocol
@@ -122,7 +123,9 @@ def blocks(table: Table, region: Region, columns: Collection[str] | None) -> Ite
 
 def version(table: Table, column: str) -> str:
     """Returns a text that is another one when rows were added, removed or given a newer value of a column."""
-    return f"{table.count(Region())} rows, {column} up to {table.newest(column)}"
+    # A hash, because a value may be anything and this is kept with the run.
+    newest = hashlib.sha256(str(table.newest(column)).encode()).hexdigest()
+    return f"{table.count(Region())} rows, {newest}"
 
 
 def address(url: str) -> str:
@@ -144,11 +147,19 @@ def missing(kind: str, package: str) -> EnvironmentFailure:
     return EnvironmentFailure(f"source.type {kind} needs the package {package}, which is not installed: {_EXTRA}")
 
 
-def failure(error_type: type[ParlanceError], what: str, error: BaseException, url: str, password: str | None) -> ParlanceError:
-    """Returns the error for what a driver raised, without the address, the password and anything that looks like personal data."""
-    lines = str(error).strip().splitlines()
+def failure(error_type: type[ParlanceError], what: str, error: Exception, *secrets: str | None) -> ParlanceError:
+    """Returns the error for what a driver raised.
+
+    Args:
+      error_type: The kind of error.
+      what: What cannot be done.
+      error: The driver's, of which the first line is shown, without anything that looks like personal data. It is not to be the cause
+        of ours: tracebacks would show the rest.
+      *secrets: What must not be shown: the address, the password.
+    """
+    lines = str(getattr(error, "message", error)).strip().splitlines()
     detail = lines[0].strip()[:_LONGEST_DETAIL] if lines else ""
-    for secret in (url, password):
+    for secret in secrets:
         if secret:
             detail = detail.replace(secret, "***")
     return error_type(f"{what}: {type(error).__name__}: {redact(detail)}")

@@ -9,7 +9,6 @@ import collections
 import contextlib
 import dataclasses
 import errno
-import hashlib
 import json
 import pathlib
 import time
@@ -22,8 +21,9 @@ import pyarrow.compute as pc
 from tensorflow_metadata.proto.v0 import schema_pb2
 
 from components.errors import EnvironmentFailure, UsageError
-from components.ingestion import columns, derive, encode, quarantine, readers, row_hash, splits
+from components.ingestion import columns, derive, encode, leaks, near_duplicates, quarantine, readers, row_hash, splits
 from components.ingestion.conform import MISSING_LABEL, check_roles, conform
+from components.ingestion.fingerprint import Fingerprint
 from components.ingestion.options import SPLITS, DataOptions
 from components.privacy.batch import BatchRedactor
 from components.privacy.options import PrivacyOptions
@@ -66,12 +66,12 @@ def ingest(
       privacy: The `privacy:` section. What it removes is gone before a row is hashed, split, counted or written.
 
     Returns:
-      The summary: `rows` by split and `quarantined`; `quarantine_reasons` with their rows; `fingerprint`, the SHA-256 of the
-      stored rows as a multiset (order, files and splits do not matter, column names and types do); `labels`, rows by split and
+      The summary: `rows` by split and `quarantined`; `quarantine_reasons` with their rows, and `quarantine_segments`, the same by
+      segment column and value, of rows that could be read; `fingerprint`, the SHA-256 of the stored rows as a multiset (order, files
+      and splits do not matter, column names and types do), and `split_fingerprints`, that of each split; `labels`, rows by split and
       label; `segments`, stored rows by segment column and value, and `test_segments`, those of the test split; `ignored_columns`,
-      those of the table that are not stored; `empty_columns`, stored ones without a single value; `notes`, sentences;
-        `privacy`, what was removed by kind of personal data, see BatchRedactor.audit; `seconds`;
-      `bytes` on disk.
+      those of the table that are not stored; `empty_columns`, stored ones without a single value; `notes`, sentences; `leaks`, see
+      LeakWatch.report; `privacy`, what was removed by kind of personal data, see BatchRedactor.audit; `seconds`; `bytes` on disk.
 
     Raises:
       UsageError: The options, the schema and the table do not fit together, or the table cannot make a model: no rows, one class,
@@ -85,6 +85,8 @@ def ingest(
     table = _Table(options, schema, paths)
     plan = splits.plan(options, table.scan)
     tally = _Tally(options, schema)
+    watch = leaks.LeakWatch(options, schema)
+    reasons = quarantine.SegmentReasons(tally.segment_columns)
     skipped: collections.Counter[str] = collections.Counter()
     with _disk(output_dir, quarantine_dir), contextlib.ExitStack() as stack:
         set_aside = quarantine.QuarantineWriter(_folder(quarantine_dir))
@@ -93,26 +95,35 @@ def ingest(
             sieve = quarantine.Sieve(chunk.positions)
             rows = conform(chunk.rows, schema, options, sieve)
             rows = redactor.redact(rows, options.text, {name: rows.column(name) for name in tally.segment_columns})
-            hashes = row_hash.hash_rows(rows)
-            assigned = plan.assign(chunk.rows, hashes, sieve)
+            cells = row_hash.hash_columns(rows)
+            hashes = row_hash.join(cells, rows.num_rows)
+            exact, near, texts = near_duplicates.hash_texts(rows, options.text, cells)
+            units = hashes if options.split.allow_near_duplicates else np.where(texts, near, hashes)
+            assigned = plan.assign(chunk.rows, units, sieve)
             assigned[~sieve.kept()] = _NO_SPLIT
+            watch.add(assigned, rows, exact, near, texts)
             skipped.update(chunk.skipped)
             set_aside.write(chunk.source, [*chunk.rejected, *sieve.rejected()])
+            reasons.add(rows, sieve)
             for code, writer in enumerate(writers):
                 part = rows.filter(pa.array(assigned == code))
                 writer.write(part)
                 tally.count(code, part, hashes[assigned == code])
         tally.check(set_aside.reasons)
+    segments = _most_common(tally.segments(*SPLITS))
     summary = {
         "rows": {**dict(zip(SPLITS, tally.rows, strict=True)), "quarantined": set_aside.reasons.total()},
         "quarantine_reasons": dict(set_aside.reasons.most_common()),
+        "quarantine_segments": reasons.by_value(segments),
         "fingerprint": tally.fingerprint(),
+        "split_fingerprints": tally.split_fingerprints(),
         "labels": {name: dict(sorted(labels.items())) for name, labels in zip(SPLITS, tally.labels, strict=True)},
-        "segments": _most_common(tally.segments(*SPLITS)),
+        "segments": segments,
         "test_segments": _most_common(tally.segments("test")),
         "ignored_columns": table.ignored(),
         "empty_columns": sorted(name for name, values in tally.values.items() if not values),
         "notes": [*plan.notes, *(f"{count} {what} were skipped" for what, count in skipped.items())],
+        "leaks": watch.report(),
         "privacy": redactor.audit(),
         "seconds": round(time.monotonic() - started, 3),
         "bytes": sum(writer.bytes for writer in writers),
@@ -196,13 +207,13 @@ class _Tally:
 
     def __init__(self, options: DataOptions, schema: schema_pb2.Schema):
         self._options = options
-        self._types = sorted((feature.name, schema_pb2.FeatureType.Name(feature.type)) for feature in schema.feature)
-        self._hashes = [0, 0]
+        self._schema = schema
+        self._fingerprints = [Fingerprint(schema) for _ in SPLITS]
         self.rows = [0] * len(SPLITS)
         self.labels: list[collections.Counter[str]] = [collections.Counter() for _ in SPLITS]
         self.segment_columns = tuple(dict.fromkeys(name for segment in options.segments for name in segment))
         self._segments = [{name: collections.Counter[str]() for name in self.segment_columns} for _ in SPLITS]
-        self.values = {name: 0 for name, _ in self._types}
+        self.values = {feature.name: 0 for feature in schema.feature}
 
     def count(self, split: int, rows: pa.RecordBatch, hashes: np.ndarray) -> None:
         """Adds rows of one split, with their hashes."""
@@ -212,9 +223,7 @@ class _Tally:
             _add_values(counter, rows.column(name))
         for name, column in zip(rows.schema.names, rows.columns, strict=True):
             self.values[name] += len(column) - column.null_count
-        # Sums do not depend on order; two of them make accidental equality as unlikely as 128 bits allow.
-        for index, values in enumerate((hashes, row_hash.mix(~hashes))):
-            self._hashes[index] = (self._hashes[index] + int(values.sum(dtype=np.uint64))) % 2**64
+        self._fingerprints[split].add(hashes)
 
     def segments(self, *of: str) -> dict[str, collections.Counter[str]]:
         """Returns rows by value, by segment column, over some splits."""
@@ -222,8 +231,12 @@ class _Tally:
         return {name: sum((values[name] for values in counted), collections.Counter()) for name in counted[0]}
 
     def fingerprint(self) -> str:
-        """Returns the SHA-256 of the stored rows as a multiset."""
-        return hashlib.sha256(json.dumps([self._types, sum(self.rows), self._hashes]).encode()).hexdigest()
+        """Returns the fingerprint of all stored rows."""
+        return Fingerprint(self._schema).join(self._fingerprints).hexdigest()
+
+    def split_fingerprints(self) -> dict[str, str]:
+        """Returns the fingerprint of each split's rows."""
+        return {name: fingerprint.hexdigest() for name, fingerprint in zip(SPLITS, self._fingerprints, strict=True)}
 
     def check(self, reasons: collections.Counter[str]) -> None:
         """Checks what only the whole table shows.
@@ -251,9 +264,11 @@ class _Tally:
         for name, rows in zip(SPLITS, self.rows, strict=True):
             if not rows:
                 sizes = ", ".join(map("{}: {}".format, SPLITS, self.rows))
+                together = self._options.text and not self._options.split.allow_near_duplicates
+                hint = " (near duplicates stay together unless data.split.allow_near_duplicates)" if together else ""
                 raise UsageError(
                     f"The {name} split is empty ({sizes} rows)."
-                    f" Give more rows, a larger share in data.split, or another split than by {self._options.split.by}"
+                    f" Give more rows, a larger share in data.split, or another split than by {self._options.split.by}{hint}"
                 )
         if len(self.labels[0]) < 2:
             raise UsageError(f"All {self.rows[0]} train rows are of one class of {len(classes)}; split by hash or a finer column")

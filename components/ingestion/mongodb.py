@@ -7,19 +7,23 @@ import re
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
-import bson
 import numpy as np
 import pyarrow as pa
-import pymongo
-import pymongo.errors
-from bson.codec_options import CodecOptions
-from pymongo import uri_parser
 
 from components.errors import EnvironmentFailure, ParlanceError, UsageError
 from components.ingestion import database, value_columns
 from components.ingestion.database import Block
 from components.ingestion.options import MongoSource
 from components.ingestion.watermark import Bound, Region
+
+try:
+    import bson
+    import pymongo
+    import pymongo.errors
+    from bson.codec_options import CodecOptions
+    from pymongo import uri_parser
+except ImportError as missing:
+    raise database.missing("mongodb", "pymongo") from missing
 
 _CONNECT_MILLISECONDS = 10_000
 # Documents have no header; the names that errors and `ignored columns` show are those of a few of them.

@@ -43,11 +43,16 @@ class FileSource(Options):
     span: int | None = Field(default=None, ge=0)
     window: int = Field(default=1, ge=1)
 
+    @property
+    def has_spans(self) -> bool:
+        """Whether the path says where spans are in it."""
+        return re.search(r"\{(SPAN|YYYY)", self.path) is not None
+
     @model_validator(mode="after")
     def _span_needs_its_place_in_the_path(self) -> FileSource:
         if self.span is not None and "{SPAN" not in self.path:
             raise ValueError(f"source.span is given, so source.path must say where {{SPAN}} is in it; received {self.path!r}")
-        if self.window > 1 and not re.search(r"\{(SPAN|YYYY)", self.path):
+        if self.window > 1 and not self.has_spans:
             raise ValueError(
                 f"source.window reads several spans, so source.path must say where {{SPAN}} or {{YYYY}}, {{MM}} and {{DD}} are in it;"
                 f" received {self.path!r}"
@@ -220,15 +225,18 @@ class Split(Options):
     """How rows become the splits train, eval and test.
 
     Attributes:
-      by: `hash` (of the row as it is stored; of its group where `data.group` is set), `group` (rows of one `data.group` stay
-        together; rows without one stand for themselves), `time` (`data.timestamp` in order: the newest rows are test, those
-        before them eval) or `column` (the column named here says it).
+      by: `hash` (of the row's text, near duplicates counting as one; of the row as it is stored where it has none; of its group
+        where `data.group` is set), `group` (rows of one `data.group` stay together; rows without one are drawn by their text),
+        `time` (`data.timestamp` in order: the newest rows are test, those before them eval) or `column` (the column named here
+        says it).
       eval: Share of rows for the eval split, which picks models and thresholds.
       test: Share of rows for the test split, which only measures.
       seed: Salt of the hash.
       gap: With `time`: seconds of data dropped (quarantined as `gap`) before each later split, so that neighbours do not leak.
       column: With `column`: its name. Values train, training -> train; val, valid, validation, dev, eval -> eval; test -> test;
         compared without case. If the column has no eval or no test rows, that share of its train rows is taken by hash.
+      allow_near_duplicates: Draws rows by all their columns, so that near duplicates (see `near_duplicates`) may end up in several
+        splits. Groups, times and columns tell rows' splits whatever their texts; of those, the leak report says how many straddle.
     """
 
     by: Literal["hash", "group", "time", "column"] = "hash"
@@ -237,6 +245,7 @@ class Split(Options):
     seed: int = 0
     gap: float = Field(default=0.0, ge=0)
     column: str | None = None
+    allow_near_duplicates: bool = False
 
     @model_validator(mode="after")
     def _column_goes_with_by_column(self) -> Split:
@@ -259,6 +268,9 @@ class DataOptions(Options):
       derive: New columns from expressions over columns, e.g. `big_tip: tips > 0.2 * fare`; a later one may use an earlier one.
       exclude: Columns dropped after `derive`: leaks, identifiers, anything no model may see.
       max_text_bytes: Rows with a longer string (UTF-8 bytes) in any stored column are quarantined.
+      enforce_schema: Rows are quarantined that lack a value the schema wants of every row (`presence.min_fraction: 1`), or have one
+        outside a domain without tolerance (`min_domain_mass` 1, the default; limits of numbers). Otherwise they are kept, and the
+        data gate stops the run.
     """
 
     source: Source
@@ -271,6 +283,7 @@ class DataOptions(Options):
     derive: dict[str, str] = Field(default_factory=dict)
     exclude: tuple[str, ...] = ()
     max_text_bytes: int = Field(default=100_000, gt=0)
+    enforce_schema: bool = False
 
     @field_validator("text", mode="before")
     @classmethod

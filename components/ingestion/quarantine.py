@@ -10,10 +10,13 @@ import collections
 import dataclasses
 import json
 import pathlib
+from collections.abc import Iterable, Iterator, Mapping
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+
+OTHER_VALUES = "(other)"
 
 _ROWS_PER_PART = 1_000_000
 
@@ -61,14 +64,62 @@ class Sieve:
         """Returns bool [rows], false for the rows set aside."""
         return self._codes < 0
 
+    def by_reason(self) -> Iterator[tuple[str, np.ndarray]]:
+        """Yields every reason with the rows it set aside, bool [rows]."""
+        for code, reason in enumerate(self._reasons):
+            yield reason, self._codes == code
+
     def rejected(self) -> list[Rejected]:
         """Returns the rows set aside, by reason."""
-        return [Rejected(reason, self._positions[self._codes == code]) for code, reason in enumerate(self._reasons)]
+        return [Rejected(reason, self._positions[rows]) for reason, rows in self.by_reason()]
 
 
 def mask(values: pa.BooleanArray) -> np.ndarray:
     """Returns an Arrow array of booleans as numpy's, null as false."""
     return pc.fill_null(values, False).to_numpy(zero_copy_only=False)
+
+
+class SegmentReasons:
+    """Counts rows set aside by reason and segment value.
+
+    What stands in the segment column of a row that nobody can use may be anything, a message even. So only values that stored rows
+    have as well are named.
+
+    Args:
+      columns: The segment columns.
+    """
+
+    def __init__(self, columns: Iterable[str]):
+        self._counts: dict[str, collections.Counter[tuple[str, str]]] = {name: collections.Counter() for name in columns}
+
+    def add(self, rows: pa.RecordBatch, sieve: Sieve) -> None:
+        """Adds the rows of a batch that were set aside.
+
+        Args:
+          rows: Among their columns the segment columns.
+          sieve: Says which ones and why.
+        """
+        for reason, rejected in sieve.by_reason():
+            which = pa.array(rejected)
+            for name, counts in self._counts.items():
+                for entry in pc.value_counts(rows.column(name).filter(which)).to_pylist():
+                    if entry["values"] is not None:
+                        counts[str(entry["values"]), reason] += entry["counts"]
+
+    def by_value(self, stored: Mapping[str, Mapping[str, int]]) -> dict[str, dict[str, dict[str, int]]]:
+        """Returns rows by segment column, value and reason, those with the most rows first.
+
+        Args:
+          stored: Stored rows by segment column and value; `(other)` stands for values that are not among them.
+        """
+        found: dict[str, dict[str, dict[str, int]]] = {}
+        for name, counts in self._counts.items():
+            values: collections.defaultdict[str, collections.Counter[str]] = collections.defaultdict(collections.Counter)
+            for (value, reason), rows in counts.items():
+                values[value if value in stored[name] else OTHER_VALUES][reason] += rows
+            ranked = sorted(values.items(), key=lambda item: (-item[1].total(), item[0]))
+            found[name] = {value: dict(reasons.most_common()) for value, reasons in ranked}
+        return found
 
 
 class QuarantineWriter:

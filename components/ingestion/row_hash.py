@@ -8,6 +8,7 @@ to draw splits and to notice that data changed; not a defence against someone wh
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping
 
 import numpy as np
 import pyarrow as pa
@@ -42,16 +43,30 @@ def hash_cells(array: pa.Array) -> np.ndarray:
     return np.where(array.is_null().to_numpy(zero_copy_only=False), _MISSING, mix(hashes))
 
 
-def hash_rows(rows: pa.RecordBatch) -> np.ndarray:
-    """Hashes every row; columns count by name, not by place.
+def hash_columns(rows: pa.RecordBatch) -> dict[str, np.ndarray]:
+    """Hashes every cell; uint64 [rows] by column."""
+    return {name: hash_cells(column) for name, column in zip(rows.schema.names, rows.columns, strict=True)}
+
+
+def join(cells: Mapping[str, np.ndarray], length: int) -> np.ndarray:
+    """Makes hashes of rows from those of their cells; columns count by name, not by place.
+
+    Args:
+      cells: Hashes by column.
+      length: How many rows there are.
 
     Returns:
       uint64 [rows].
     """
-    hashes = np.full(rows.num_rows, _BASE, dtype=np.uint64)
-    for name in sorted(rows.schema.names):
-        hashes = mix(hashes * np.uint64(_BASE) + hash_cells(rows.column(name)))
+    hashes = np.full(length, _BASE, dtype=np.uint64)
+    for name in sorted(cells):
+        hashes = mix(hashes * np.uint64(_BASE) + cells[name])
     return hashes
+
+
+def hash_rows(rows: pa.RecordBatch) -> np.ndarray:
+    """Hashes every row, see `join`; uint64 [rows]."""
+    return join(hash_columns(rows), rows.num_rows)
 
 
 def uniform(hashes: np.ndarray, seed: int) -> np.ndarray:

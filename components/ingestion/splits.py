@@ -53,7 +53,7 @@ class Plan(abc.ABC):
 
         Args:
           rows: Plain columns, among them those the plan reads.
-          hashes: uint64 [rows], hashes of the whole rows as they are stored.
+          hashes: uint64 [rows], what a draw is made by: rows with equal hashes get the same split, unless they are told another.
           sieve: Takes rows that belong to no split.
 
         Returns:

@@ -67,7 +67,7 @@ class SqlTable:
         self._errors = errors
         self.name = source.table or "query"
         self._columns = self._column_names()
-        columns = [sa.column(name) for name in self._columns]
+        columns: list[Any] = [sa.column(name) for name in self._columns]
         if source.key is not None and source.key not in self._columns:
             raise database.unknown_column(source.key, self._columns, "data.source.key")
         self._rows: Any

@@ -9,7 +9,7 @@ import json
 import pathlib
 import zlib
 from collections.abc import Iterator
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 import numpy as np
 import pyarrow as pa
@@ -82,7 +82,7 @@ def _opened(path: pathlib.Path) -> Iterator[BinaryIO]:
         file.seek(0)
         if compressed:
             with gzip.open(file) as content:
-                yield content
+                yield cast(BinaryIO, content)
         else:
             yield file
 

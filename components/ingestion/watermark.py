@@ -12,7 +12,7 @@ import datetime
 import json
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from decimal import Decimal
 from typing import Any, Protocol
 
@@ -22,7 +22,7 @@ from components.ingestion.options import Incremental
 _ISO_DATE = re.compile(r"^\d{4}-\d{2}-\d{2}($|[T ]\d{2})")
 # How much of an ISO 8601 text names a month, a day, an hour.
 _PREFIX = {"month": 7, "day": 10, "hour": 13}
-_FLOOR: Mapping[str, dict[str, int]] = {
+_FLOOR: Mapping[str, dict[str, Any]] = {
     "hour": {"minute": 0, "second": 0, "microsecond": 0},
     "day": {"hour": 0, "minute": 0, "second": 0, "microsecond": 0},
     "month": {"day": 1, "hour": 0, "minute": 0, "second": 0, "microsecond": 0},
@@ -313,4 +313,5 @@ def _read(kind: str | None, text: str) -> Any:
         return ObjectId(text)
     if kind == "time":
         return datetime.datetime.fromisoformat(text)
-    return {"int": int, "float": float, "date": datetime.date.fromisoformat, "text": str}[str(kind)](text)
+    read: dict[str | None, Callable[[str], Any]] = {"int": int, "float": float, "date": datetime.date.fromisoformat, "text": str}
+    return read[kind](text)

@@ -74,8 +74,9 @@ def _scaled(one: Series) -> tuple[np.ndarray, np.ndarray]:
         return 2 * np.sqrt(k + 3 / 8), np.ones(len(k))
     if one.measure == LEVEL:
         many = np.maximum(n, 1)
-        assert one.squares is not None  # noqa: S101 - levels have them
-        spread = np.maximum(one.squares - k**2 / many, 0).sum() / max((many - 1).sum(), 1)
+        assert one.squares is not None
+        # Of all rows so far: a period's own are few, and later ones are not known yet.
+        spread = np.maximum(one.squares - k**2 / many, 0).cumsum() / np.maximum((many - 1).cumsum(), 1)
         return k / many, np.maximum(spread, 1e-12) / many
     return np.arcsin(np.sqrt((k + 3 / 8) / (n + 3 / 4))), 1 / (4 * n + 2)
 

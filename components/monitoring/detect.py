@@ -78,21 +78,25 @@ class Judged:
     alarms: tuple[Alarm, ...]
 
 
-def judge(timeline: Timeline, options: MonitoringOptions) -> Judged:
-    """Judges every period of a timeline that has enough history."""
+def judge(timeline: Timeline, options: MonitoringOptions, since: int = 0) -> Judged:
+    """Judges the periods of a timeline that have enough history.
+
+    Args:
+      timeline: The series.
+      options: How far back to look, and what is unlikely enough.
+      since: Index of the first period that matters. The history before it is judged as well, so that what was odd in it does not
+        count as usual; what is older is neither judged nor needed.
+    """
     state = _State(timeline, options)
-    for index in range(len(timeline.periods)):
+    for index in range(max(0, since - options.looked_back), len(timeline.periods)):
         state.step(index)
     return state.result()
 
 
 def change_of(measure: str, observed: float, expected: float) -> float:
     """Returns how much two values differ: relative to what was expected, for shares the difference itself."""
-    if measure == ROWS:
-        return (observed - expected) / max(expected, 1.0)
-    if measure == LEVEL:
-        return (observed - expected) / max(abs(expected), 1e-9)
-    return observed - expected
+    scale = max(expected, 1.0) if measure == ROWS else max(abs(expected), 1e-9) if measure == LEVEL else 1.0
+    return float((observed - expected) / scale)
 
 
 class _State:
@@ -121,7 +125,9 @@ class _State:
         self._began = np.zeros((2, shape[1]), np.int64)
         self._open: dict[int, int] = {}  # the place in the alarms of a series' last point alarm
         self._rate = options.false_discovery_rate
-        _, self._families = np.unique([f"{one.measure} {one.column if one.measure == SHARE else ''}" for one in series], return_inverse=True)
+        _, self._families = np.unique(
+            [f"{one.measure} {one.column if one.measure == SHARE else ''}" for one in series], return_inverse=True
+        )
         self._heights = limits.cusum_limit(self._rate * limits.weights(self._families) / len(series), _ALLOWANCE)
         self._relearn = max(_FEWEST_TO_RELEARN, options.needed_history // 2)
 
@@ -160,8 +166,20 @@ class _State:
         calm = ~self._strays[t, chosen] & ~sparse
         self._add_up(t, chosen[calm], deviations[calm])
 
-    def _tails(self, t, first, chosen, used, forecast, expected, deviations):
-        """Probabilities of what is seen; for small counts, with expectations from all of their history together."""
+    def _tails(
+        self,
+        t: int,
+        first: int,
+        chosen: np.ndarray,
+        used: np.ndarray,
+        forecast: baseline.Forecast,
+        expected: np.ndarray,
+        deviations: np.ndarray,
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Probabilities of what is seen, what was expected, the variance beyond chance, and which counts are small.
+
+        Small counts are expected to be what all of their history together was.
+        """
         k, n = self._k[t, chosen], self._n[t, chosen]
         rows, shares = self._is_rows[chosen], self._is_share[chosen]
         past_k, past_n = (np.where(used, part[first:t, chosen], 0.0) for part in (self._k, self._n))
@@ -186,15 +204,27 @@ class _State:
         by_deviation = np.where(sparse, 0.0, limits.of_deviations(deviations, forecast.freedom))
         return np.maximum(by_count, by_deviation), expected, extra, sparse
 
-    def _remember_limits(self, t, chosen, forecast, expected, extra, sparse, probability) -> None:
+    def _remember_limits(
+        self,
+        t: int,
+        chosen: np.ndarray,
+        forecast: baseline.Forecast,
+        expected: np.ndarray,
+        extra: np.ndarray,
+        sparse: np.ndarray,
+        probability: np.ndarray,
+    ) -> None:
         """The band of what is not less likely than the probability that would be named."""
         reach = limits.deviation_of(probability, forecast.freedom) * np.sqrt(forecast.variance)
         measures, rows = self._measures[chosen], self._is_rows[chosen]
         low, high = baseline.values(measures, forecast.x - reach), baseline.values(measures, forecast.x + reach)
-        few = limits.of_few(expected, np.where(rows, np.nan, self._n[t, chosen]), extra, probability)
+        few = np.flatnonzero(sparse)
+        low[few], high[few] = limits.of_few(
+            expected[few], np.where(rows, np.nan, self._n[t, chosen])[few], extra[few], probability[few]
+        )
         self._expected[t, chosen] = expected
-        self._low[t, chosen] = np.minimum(np.where(sparse, few[0], low), expected)
-        self._high[t, chosen] = np.maximum(np.where(sparse, few[1], high), expected)
+        self._low[t, chosen] = np.minimum(low, expected)
+        self._high[t, chosen] = np.maximum(high, expected)
 
     def _point(self, t: int, series: int) -> None:
         change = change_of(self._measures[series], self._seen[t, series], self._expected[t, series])
@@ -202,9 +232,7 @@ class _State:
             return
         self._strays[t, series] = True
         observed, expected = float(self._seen[t, series]), float(self._expected[t, series])
-        # The band of small counts is not exact; what is beyond the limit must not read as if it were within.
-        low, high = float(min(self._low[t, series], expected)), float(max(self._high[t, series], expected))
-        low, high = (low, min(high, observed)) if change > 0 else (max(low, observed), high)
+        low, high = float(self._low[t, series]), float(self._high[t, series])
         alarm = Alarm(series, POINT, t, t, t, observed, expected, low, high, change)
         place = self._open.get(series)
         before = None if place is None else self._alarms[place]

@@ -15,6 +15,8 @@ VERSIONS = "model_version"
 """The column of versions in a request log: another one is a release, not an anomaly."""
 
 CHECK = "monitoring"
+HISTORY = f"{CHECK}: history"
+"""The check that says that nothing could be judged yet."""
 _NAMED_BESIDE = 3
 _LONGEST_VALUE = 60
 _ORDER = (ROWS, MISSING, SHARE, LEVEL)
@@ -37,12 +39,16 @@ def of_alarms(judged: Judged, options: MonitoringOptions, since: int = 0) -> lis
         return -alarm.noticed, series[alarm.series].measure, series[alarm.series].column, alarm.kind
 
     grouped = itertools.groupby(sorted(alarms, key=together), key=together)
-    groups = [sorted(group, key=lambda alarm: -abs(alarm.change)) for _, group in grouped]
-    severities = list(Severity)
+    # Of two values that change as much, the one that grew.
+    groups = [sorted(group, key=lambda alarm: (-round(abs(alarm.change), 9), -alarm.change)) for _, group in grouped]
     rated = [(severity(series[group[0].series], group[0], options), group) for group in groups]
-    # Sorting is stable: within a severity, the newest period stays first.
-    rated.sort(key=lambda entry: (severities.index(entry[0]), -entry[1][0].noticed, _ORDER.index(series[entry[1][0].series].measure)))
-    return [_finding(judged.timeline, group, rating) for rating, group in rated]
+
+    def urgency(entry: tuple[Severity, list[Alarm]]) -> tuple[int, int, int, float]:
+        rating, (worst, *_) = entry
+        measure = series[worst.series].measure
+        return list(Severity).index(rating), -worst.noticed, _ORDER.index(measure), -abs(worst.change)
+
+    return [_finding(judged.timeline, group, rating) for rating, group in sorted(rated, key=urgency)]
 
 
 def severity(one: Series, alarm: Alarm, options: MonitoringOptions) -> Severity:
@@ -63,14 +69,14 @@ def of_state(timeline: Timeline, options: MonitoringOptions) -> list[Finding]:
     if timeline.future:
         rows = f"{timeline.future:,}"
         message = f"{rows} rows are of a time that has not come yet and are counted nowhere; is the unit seconds since the epoch?"
-        found.append(Finding(f"{CHECK}: time", Severity.WARNING, message, expected="a time that has passed", observed=f"{rows} later"))
+        found.append(
+            Finding(f"{CHECK}: time", Severity.WARNING, message, expected="a time that has passed", observed=f"{rows} later")
+        )
     seen = len(timeline.periods)
     if seen <= options.needed_history:
-        message = (
-            f"There are {seen} {options.unit}s; one is judged when {options.needed_history} came before it"
-            " (monitoring.minimum_history)"
-        )
-        found.append(Finding(f"{CHECK}: history", Severity.INFO, message, expected=f"> {options.needed_history}", observed=str(seen)))
+        there = f"There is 1 {timeline.unit}" if seen == 1 else f"There are {seen} {timeline.unit}s"
+        message = f"{there}; one is judged when {options.needed_history} came before it (monitoring.minimum_history)"
+        found.append(Finding(HISTORY, Severity.INFO, message, expected=f"> {options.needed_history}", observed=str(seen)))
     return found
 
 
@@ -78,12 +84,13 @@ def subject(one: Series) -> str:
     """Returns what a series is about: `rows`, `language=de`, `length of text`."""
     if one.measure == ROWS:
         return ROWS
-    return f"{one.column}={shown(one.value)}" if one.measure == SHARE else one.column
+    return f"{one.column}={shown(one)}" if one.measure == SHARE else one.column
 
 
-def shown(value: str) -> str:
-    """Returns a label or segment value as it may be shown: cut, and without personal data it may be or hold."""
-    text = redact(value)
+def shown(one: Series) -> str:
+    """Returns the label or segment value of a share as it may be shown: cut, and without personal data it may be or hold."""
+    # A version is a time in seconds, and looks like a telephone number.
+    text = one.value if one.column == VERSIONS else redact(one.value)
     return text if len(text) <= _LONGEST_VALUE else text[: _LONGEST_VALUE - 1] + "…"
 
 
@@ -93,7 +100,7 @@ def written(one: Series, value: float) -> str:
         return f"{value:,.0f}" if value >= 10 else f"{value:.1f}".removesuffix(".0")
     if one.measure == LEVEL:
         return f"{value:,.4g}" if abs(value) < 1e5 else f"{value:,.0f}"
-    return f"{value:.1%}" if value >= 0.0005 or not value else f"{value:.3%}"
+    return f"{value:.1%}" if value >= 0.0005 or value < 0.00005 else f"{value:.2%}"
 
 
 def _finding(timeline: Timeline, group: Sequence[Alarm], rating: Severity) -> Finding:
@@ -152,6 +159,6 @@ def _change(one: Series, alarm: Alarm) -> str:
 def _beside(timeline: Timeline, others: Sequence[Alarm]) -> Iterable[str]:
     for alarm in others[:_NAMED_BESIDE]:
         one = timeline.series[alarm.series]
-        yield f"{shown(one.value)} {written(one, alarm.observed)} (expected {written(one, alarm.expected)})"
+        yield f"{shown(one)} {written(one, alarm.observed)} (expected {written(one, alarm.expected)})"
     if len(others) > _NAMED_BESIDE:
         yield f"{len(others) - _NAMED_BESIDE} more"

@@ -12,6 +12,7 @@ import numpy as np
 from scipy import special
 
 _SMALLEST = 1e-300
+_HALVINGS = 16
 
 
 def of_rows(rows: np.ndarray, expected: np.ndarray, extra: np.ndarray) -> np.ndarray:
@@ -58,9 +59,7 @@ def of_shares(rows: np.ndarray, totals: np.ndarray, expected: np.ndarray, extra:
 
 
 def of_few(expected: np.ndarray, totals: np.ndarray, extra: np.ndarray, probability: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the band that `of_rows` and `of_shares` leave to few rows, nearly: their inverse, by Cornish and Fisher's expansion.
-
-    With mean mu and z standard deviations, a Poisson count is at most mu + z sqrt(mu) + (z^2 - 1) / 6.
+    """Returns the band that `of_rows` and `of_shares` leave to few rows: where they become less likely than a probability.
 
     Args:
       expected: float64 [series], rows or shares, few of either kind: of all rows nearly all are few of the other kind.
@@ -69,16 +68,24 @@ def of_few(expected: np.ndarray, totals: np.ndarray, extra: np.ndarray, probabil
       probability: float64 [series], of what is beyond the band, on both sides.
 
     Returns:
-      Its lower and its upper ends, rows or shares.
+      Its lower and its upper ends, rows or shares. Of few rows, none at all is never too few.
     """
     is_share = np.isfinite(totals)
-    effect = np.where(is_share, 1 + 4 * totals * extra, 1 + extra)
-    effective = np.where(is_share, totals, 1.0) / effect
+    n = np.where(is_share, totals, 1.0)
     mirrored = is_share & (expected > 0.5)
-    mu = np.maximum(np.where(mirrored, 1 - expected, expected), 0.0) * effective
-    z = -special.ndtri(probability / 2)
-    high = (mu + z * np.sqrt(mu) + (z**2 - 1) / 6) / effective
-    high = np.where(is_share, np.minimum(high, 1.0), high)
+    few = np.where(mirrored, 1 - expected, expected)
+    mean = few * n
+    # Sixty standard deviations and as many rows more, or all rows: beyond any limit.
+    spread = np.where(is_share, 1 + 4 * n * extra, 1 + extra)
+    high = mean + 60 * (np.sqrt(mean * spread) + spread)
+    high = np.where(is_share, np.minimum(high, n), high)
+    low = mean
+    for _ in range(_HALVINGS):
+        middle = (low + high) / 2
+        shares = of_shares(np.where(is_share, middle, 0.0), n, np.where(is_share, few, 0.5), extra)
+        likely = np.where(is_share, shares, of_rows(middle, mean, extra)) > probability
+        low, high = np.where(likely, middle, low), np.where(likely, high, middle)
+    high = high / n
     return np.where(mirrored, 1 - high, 0.0), np.where(mirrored, 1.0, high)
 
 

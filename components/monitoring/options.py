@@ -49,7 +49,7 @@ class MonitoringOptions(Options):
     history: int | None = Field(default=None, ge=5, le=2000)
     minimum_history: int | None = Field(default=None, ge=4)
     minimum_rows: int = Field(default=30, ge=1)
-    false_discovery_rate: float = Field(default=0.01, gt=0, lt=0.5)
+    false_discovery_rate: float = Field(default=0.005, gt=0, lt=0.5)
     values: int = Field(default=30, ge=1, le=200)
     numbers: bool = True
     warning: Limits = Limits(rows=0.2, share=0.03, level=0.1)

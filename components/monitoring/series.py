@@ -225,14 +225,34 @@ class _Values:
         self._counts: dict[str, collections.Counter[int]] = {}
 
     def add(self, columns: Sequence[pa.StringArray], when: np.ndarray) -> None:
-        names = [f"value{number}" for number in range(len(columns))]
-        table = pa.table({"period": when, **dict(zip(names, columns, strict=True))}).drop_null()
-        groups = table.group_by(["period", *names]).aggregate([([], "count_all")])
-        parts = [groups[name].to_pylist() for name in names]
-        for period, n, *value in zip(groups["period"].to_pylist(), groups["count_all"].to_pylist(), *parts, strict=True):
-            self._counts.setdefault(CROSS.join(value), collections.Counter())[period] += n
-        if len(self._counts) > 2 * _TRACKED * self._shown:
-            self._keep(_TRACKED * self._shown)
+        values = columns[0] if len(columns) == 1 else pc.binary_join_element_wise(*columns, CROSS)
+        there = values.is_valid().to_numpy(zero_copy_only=False)
+        encoded = values.drop_null().dictionary_encode()
+        codes, when = encoded.indices.to_numpy(), when[there]
+        if not len(codes):
+            return
+        names = encoded.dictionary
+        most = _TRACKED * self._shown
+        if len(names) > 2 * most:
+            # The rare ones of a batch would be put together one by one later; nearly unique ones would take that long each time.
+            known = pc.is_in(names, pa.array(list(self._counts), pa.string())).to_numpy(zero_copy_only=False)
+            for part in (codes, codes[when == when.max()]):
+                known[np.argsort(-np.bincount(part, minlength=len(names)), kind="stable")[:most]] = True
+            rare = ~known[codes]
+            self._count(OTHER, when[rare])
+            codes, when = codes[~rare], when[~rare]
+        order = np.argsort(codes, kind="stable")
+        found, starts = np.unique(codes[order], return_index=True)
+        for code, part in zip(found, np.split(when[order], starts[1:]), strict=True):
+            self._count(names[int(code)].as_py(), part)
+        if len(self._counts) > 2 * most:
+            self._keep(most)
+
+    def _count(self, value: str, when: np.ndarray) -> None:
+        if len(when):
+            counter = self._counts.setdefault(value, collections.Counter())
+            for period, n in zip(*np.unique(when, return_counts=True), strict=True):
+                counter[int(period)] += int(n)
 
     def series(self, column: str, span: np.ndarray) -> list[Series]:
         self._keep(self._shown)

@@ -59,7 +59,7 @@ def of_table(data: DataOptions, schema: schema_pb2.Schema, options: MonitoringOp
         until=now,
     )
     expressions = {name: derive.parse(text) for name, text in data.derive.items()}
-    asked = {name: "Monitoring" for name in (data.timestamp, data.label, *stored, *(name for cross in shares for name in cross))}
+    asked = dict.fromkeys((data.timestamp, data.label, *stored, *(name for cross in shares for name in cross)), "Monitoring")
     wanted = _raw(asked, expressions)
     seen: dict[str, None] = {}
     for chunk in _chunks(data.source, wanted):
@@ -138,7 +138,9 @@ def of_runs(summaries: Sequence[tuple[str, Mapping[str, Any]]], label: str) -> T
 def _shares(column: str, counts: Sequence[Mapping[str, float]]) -> list[Series]:
     totals = np.array([sum(values.values()) for values in counts], np.float64)
     names = sorted({value for values in counts for value in values})
-    return [Series(SHARE, column, name, np.array([values.get(name, 0) for values in counts], np.float64), totals) for name in names]
+    return [
+        Series(SHARE, column, name, np.array([values.get(name, 0) for values in counts], np.float64), totals) for name in names
+    ]
 
 
 def _sum(parts: Iterable[Mapping[str, float]]) -> dict[str, float]:
@@ -163,7 +165,7 @@ def _raw(wanted: Mapping[str, str], expressions: Mapping[str, derive.Expression]
     """Replaces derived columns by those they are made of."""
     raw = dict(wanted)
     # An expression may use columns derived before it, so the last one is taken apart first.
-    for name, expression in reversed(expressions.items()):
+    for name, expression in reversed(list(expressions.items())):
         if raw.pop(name, None):
             raw = {**dict.fromkeys(expression.columns, f"data.derive.{name}"), **raw}
     return raw

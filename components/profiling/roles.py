@@ -287,7 +287,7 @@ class _Assignment:
         if self._wishes.timestamp is not None:
             self._decisions.append(f"split: by time, the newest {self._wishes.timestamp} for eval and test")
             return "time"
-        self._decisions.append("split: by hash of the row, so that equal rows stay together")
+        self._decisions.append("split: by hash of the row, so that rows whose texts are nearly equal stay together")
         return "hash"
 
     def _text(self) -> tuple[str, ...]:

@@ -79,6 +79,35 @@ def quarantine(reasons: Mapping[str, int]) -> list[Share]:
 
 
 @dataclasses.dataclass(frozen=True)
+class AsideInSegment:
+    """Rows of one segment value that were set aside, which share of the value's rows they are, and why, the most frequent first."""
+
+    segment: str
+    value: str
+    n: int
+    share: float
+    reasons: tuple[str, ...]
+
+
+def quarantine_by_segment(
+    aside: Mapping[str, Mapping[str, Mapping[str, int]]], stored: Mapping[str, Mapping[str, int]]
+) -> list[AsideInSegment]:
+    """Returns the segment values that lost the largest share of their rows, at most SEGMENT_VALUES of them.
+
+    Args:
+      aside: Rows set aside by segment column, value and reason.
+      stored: Stored rows by segment column and value.
+    """
+    found = [
+        AsideInSegment(segment, value, n, n / (n + stored.get(segment, {}).get(value, 0)), tuple(reasons)[:_SHOWN_VALUES])
+        for segment, values in aside.items()
+        for value, reasons in values.items()
+        if (n := sum(reasons.values()))
+    ]
+    return sorted(found, key=lambda entry: (-entry.share, -entry.n, entry.segment, entry.value))[:SEGMENT_VALUES]
+
+
+@dataclasses.dataclass(frozen=True)
 class Removed:
     """One kind of personal data: what took its place, how often it was found, in how many rows, and in which column most."""
 

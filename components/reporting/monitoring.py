@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import ClassVar
 
 import numpy as np
@@ -95,16 +95,17 @@ def render(pipeline: str, source: str, judged: Judged, found: Sequence[Finding],
     count = len(timeline.periods)
     counts = {severity: sum(finding.severity is severity for finding in found) for severity in Severity}
     serious, odd = counts[Severity.ERROR], counts[Severity.WARNING]
-    title = (
-        "Nothing unusual"
-        if not serious + odd
-        else ", ".join(plural(n, noun) for n, noun in ((serious, "error"), (odd, "warning")) if n)
-    )
+    title, tone = "Nothing unusual", "good"
+    if serious + odd:
+        title = ", ".join(plural(n, noun) for n, noun in ((serious, "error"), (odd, "warning")) if n)
+        tone = "bad" if serious else "warn"
+    elif any(finding.check == monitoring_findings.HISTORY for finding in found):
+        title, tone = "Too little history to judge", "plain"
     return page.render(
         "monitoring.html.j2",
         pipeline=pipeline,
         title=title,
-        tone="bad" if serious else "warn" if odd else "good",
+        tone=tone,
         source=source,
         reach=f"{timeline.name(0)} to {timeline.name(-1)}" if count else "no period is over yet",
         reported=timeline.name(since) if since < count else "",
@@ -133,7 +134,7 @@ def groups(judged: Judged) -> list[Group]:
         # What never had an alarm and hardly occurs says least.
         members = sorted(members, key=lambda index: (-len(alarms.get(index, ())), -timeline.series[index].counts.sum()))
         if measure == MISSING:
-            members = [index for index in members if index in alarms or 0 < timeline.series[index].counts.sum()]
+            members = [index for index in members if index in alarms or timeline.series[index].counts.sum() > 0]
         charts = tuple(_chart(judged, index, alarms.get(index, ())) for index in members[:_MOST_CHARTS])
         if charts:
             made.append(Group(_TITLES.get(measure, column), charts, len(members) - len(charts)))
@@ -163,7 +164,7 @@ def _chart(judged: Judged, index: int, alarms: Iterable[Alarm]) -> Chart:
     newest = count - 1
     ends = [timeline.name(period).removeprefix("week of ") for period in (first, newest)]
     return Chart(
-        title=monitoring_findings.shown(one.value) if one.measure == SHARE else one.column or "all",
+        title=monitoring_findings.shown(one) if one.measure == SHARE else one.column or "all",
         summary=_summary(judged, index, newest),
         line=_line(seen, x, axis),
         band=_band(low, high, x, axis),
@@ -182,14 +183,17 @@ class _Scale:
     """A y axis of what was seen; limits beyond it end at its ends."""
 
     def __init__(self, seen: np.ndarray, measure: str):
-        finite = seen[np.isfinite(seen)]
+        finite, is_share = seen[np.isfinite(seen)], measure in (SHARE, MISSING)
         low, high = (float(finite.min()), float(finite.max())) if len(finite) else (0.0, 1.0)
         if measure == ROWS or low < 0.4 * high:
             low = min(low, 0.0)
         if high - low < 1e-9:
-            high = low + (abs(low) or 1.0) * 0.1
+            # A constant needs an axis as well.
+            high = low + (0.1 * abs(low) or (0.1 if is_share else 1.0))
+            if is_share and high > 1:
+                low, high = 0.9, 1.0
         step = _step((high - low) / 2)
-        if measure in (SHARE, MISSING):
+        if is_share:
             step = max(step, 0.001)
         self._low, self._high = math.floor(low / step + 1e-9) * step, math.ceil(high / step - 1e-9) * step
         n = round((self._high - self._low) / step)
@@ -206,7 +210,7 @@ def _step(wanted: float) -> float:
     return size * next(step for step in _TICK_STEPS if step * size >= wanted - 1e-12)
 
 
-def _line(seen: np.ndarray, x, axis: _Scale) -> str:
+def _line(seen: np.ndarray, x: Callable[[int], float], axis: _Scale) -> str:
     path, pen = "", "M"
     for place, value in enumerate(seen):
         if not math.isfinite(value):
@@ -218,7 +222,7 @@ def _line(seen: np.ndarray, x, axis: _Scale) -> str:
     return path
 
 
-def _band(low: np.ndarray, high: np.ndarray, x, axis: _Scale) -> str:
+def _band(low: np.ndarray, high: np.ndarray, x: Callable[[int], float], axis: _Scale) -> str:
     path, run = "", []
     for place in range(len(low) + 1):
         if place < len(low) and math.isfinite(low[place]):

@@ -12,7 +12,19 @@ from typing import Any
 
 import yaml
 
-from components.reporting import confusion, curves, data_profile, fairness, formats, page, quality, slice_pages, timeline, verdict
+from components.reporting import (
+    confusion,
+    curves,
+    data_profile,
+    drift,
+    fairness,
+    formats,
+    page,
+    quality,
+    slice_pages,
+    timeline,
+    verdict,
+)
 
 CONFIG_LENGTH = 60_000
 LINEAGE_URIS = 20
@@ -37,6 +49,7 @@ class ReportData:
       statistics: Statistics by split (see `statistics.summarize`).
       ingestion: Ingestion's summary.json.
       findings: The data gate's findings.
+      comparisons: What the data gate compared the data with (drift.json).
       config: The effective pipeline file.
       versions: Package versions by name.
       lineage: One entry per node: node, inputs and outputs (URIs), execution_id, state.
@@ -50,6 +63,7 @@ class ReportData:
     statistics: Mapping[str, Any] | None = None
     ingestion: Mapping[str, Any] | None = None
     findings: Sequence[Mapping[str, Any]] | None = None
+    comparisons: Sequence[Mapping[str, Any]] | None = None
     config: Mapping[str, Any] | None = None
     versions: Mapping[str, str] | None = None
     lineage: Sequence[Mapping[str, Any]] | None = None
@@ -67,6 +81,7 @@ def render(report: ReportData) -> str:
         bars=timeline.bars(list((report.record or {}).get("nodes", ()))),
         decisions=verdict.decisions((report.verdict or {}).get("findings", ())),
         data_findings=verdict.decisions(report.findings or ()),
+        drift=drift.tables(report.comparisons or ()),
         data=_data(report),
         quality=_quality(report),
         smoke_test=_smoke_test(report.smoke_test),
@@ -87,6 +102,9 @@ def _data(report: ReportData) -> dict[str, Any]:
     return {
         "splits": data_profile.splits(ingestion["rows"]) if ingestion.get("rows") else [],
         "quarantine": data_profile.quarantine(ingestion.get("quarantine_reasons", {})),
+        "quarantine_by_segment": data_profile.quarantine_by_segment(
+            ingestion.get("quarantine_segments", {}), ingestion.get("segments", {})
+        ),
         "privacy": ingestion.get("privacy", {}),
         "removed": data_profile.removed(ingestion.get("privacy", {})),
         "labels": data_profile.labels(ingestion.get("labels", {})),

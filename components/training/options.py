@@ -99,7 +99,8 @@ class ModelOptions(Options):
       batch_size: Rows a step.
       learning_rate: Peak learning rate; where none is given, 0.004 for models that read text and 0.001 for those that do not.
       class_weights: `none`, or `balanced`: weight grows as a class gets rarer.
-      patience: Epochs without improvement on the eval split before training stops.
+      patience: Epochs without improvement on the eval split before training stops. Models that read no text train for half of
+        the epochs first, and none of those is the best.
       top_k: How many labels `serving_default` returns, best first.
       abstain: When the model abstains; it always answers where this is not given.
       seed: Seeds initial weights, shuffling and dropout.

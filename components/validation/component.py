@@ -19,15 +19,19 @@ from components.errors import GateError
 from components.evaluation import gate as evaluation_gate
 from components.evaluation.options import EvaluationOptions
 from components.executor_path import BeamExecutorPath, ExecutorPath
-from components.validation import gate, schema_file
-from components.validation.options import ValidationOptions
+from components.ingestion.options import DataOptions, PredictionLogSource
+from components.validation import drift, gate, schema_file
+from components.validation.options import DRIFT, SKEW, ValidationOptions
+
+DRIFT_FILE = "drift.json"
+"""Beside the findings: every comparison with other data, see drift.Comparison."""
 
 # Ingestion's summary lists the most frequent values of a segment column, at most this many.
 _MOST_LISTED_VALUES = 200
 
 
 class DataVerdict(Artifact):
-    """Findings of the data gate: `findings.json`."""
+    """Findings of the data gate: `findings.json`, and what the data was compared with: `drift.json`."""
 
     TYPE_NAME = "DataVerdict"
 
@@ -96,17 +100,25 @@ class ExampleValidator(base_component.BaseComponent):
 
 
 class DataGateSpec(ComponentSpec):
-    """Turns anomalies and the quarantine's size into findings, and stops the run on an error.
+    """Turns anomalies, the quarantine's size and drift into findings, and stops the run on an error.
 
     It also refuses, now that the classes are known, gates of the evaluation that could not say anything about them.
     """
 
     TYPE_ANNOTATION = Process
-    PARAMETERS = {"options": ExecutionParameter(type=str), "evaluation": ExecutionParameter(type=str)}
+    PARAMETERS = {
+        "options": ExecutionParameter(type=str),
+        "evaluation": ExecutionParameter(type=str),
+        "data": ExecutionParameter(type=str),
+        "code": ExecutionParameter(type=str),
+    }
     INPUTS = {
         "examples": ChannelParameter(type=standard_artifacts.Examples),
+        "statistics": ChannelParameter(type=standard_artifacts.ExampleStatistics),
         "anomalies": ChannelParameter(type=standard_artifacts.ExampleAnomalies),
         "schema": ChannelParameter(type=standard_artifacts.Schema),
+        "previous": ChannelParameter(type=standard_artifacts.ExampleStatistics, optional=True),
+        "training": ChannelParameter(type=standard_artifacts.ExampleStatistics, optional=True),
     }
     OUTPUTS = {"verdict": ChannelParameter(type=DataVerdict)}
 
@@ -126,11 +138,14 @@ class DataGateExecutor(base_executor.BaseExecutor):
         evaluation = EvaluationOptions.model_validate_json(exec_properties["evaluation"])
         schema = schema_file.read_folder(artifact_utils.get_single_uri(input_dict["schema"]))
         evaluation_gate.check_applicable(evaluation, ingestion["labels"]["train"], _segment_values(ingestion, schema))
+        options = ValidationOptions.model_validate_json(exec_properties["options"])
+        comparisons = _comparisons(input_dict, DataOptions.model_validate_json(exec_properties["data"]), schema, options)
         findings = gate.check(
             anomalies_folder=artifact_utils.get_single_uri(input_dict["anomalies"]),
             ingestion=ingestion,
             schema=schema,
-            options=ValidationOptions.model_validate_json(exec_properties["options"]),
+            options=options,
+            comparisons=comparisons,
         )
         errors = [finding for finding in findings if finding.severity == "error"]
         if errors:
@@ -138,6 +153,30 @@ class DataGateExecutor(base_executor.BaseExecutor):
         folder = pathlib.Path(artifact_utils.get_single_uri(output_dict["verdict"]))
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "findings.json").write_text(json.dumps([finding.to_json() for finding in findings], indent=1))
+        compared = json.dumps([comparison.to_json() for comparison in comparisons], indent=1, ensure_ascii=False)
+        (folder / DRIFT_FILE).write_text(compared, encoding="utf-8")
+
+
+def _comparisons(
+    input_dict: Mapping[str, list[Artifact]], data: DataOptions, schema: schema_pb2.Schema, options: ValidationOptions
+) -> list[drift.Comparison]:
+    """Compares a run's statistics with the previous ones and with those of the current model, where there are any."""
+    columns = drift.Columns(
+        text=data.text,
+        moving=[data.timestamp] if data.timestamp else [],
+        identifiers=[data.group] if data.group else [],
+        inputs=[feature.name for feature in schema_file.model_inputs(schema)],
+    )
+    own = drift.read(artifact_utils.get_single_uri(input_dict["statistics"]))
+    training, previous = (
+        [drift.read(artifact.uri) for artifact in input_dict.get(key) or ()] for key in ("training", "previous")
+    )
+    # A server's log beside training data is what training-serving skew means; two logs, or two tables, drift.
+    served = SKEW if isinstance(data.source, PredictionLogSource) else DRIFT
+    return [
+        *(drift.compare(before, own, columns, options, drift.TRAINING, served) for before in training),
+        *(drift.compare(before, own, columns, options, drift.PREVIOUS) for before in previous),
+    ]
 
 
 def _segment_values(ingestion: Mapping[str, Any], schema: schema_pb2.Schema) -> dict[str, Collection[str]]:
@@ -159,18 +198,28 @@ class DataGate(base_component.BaseComponent):
     def __init__(
         self,
         examples: types.BaseChannel,
+        statistics: types.BaseChannel,
         anomalies: types.BaseChannel,
         schema: types.BaseChannel,
+        previous: types.BaseChannel,
+        training: types.BaseChannel,
+        data: DataOptions,
         options: ValidationOptions,
         evaluation: EvaluationOptions,
+        code: str,
     ):
         super().__init__(
             DataGateSpec(
                 examples=examples,
+                statistics=statistics,
                 anomalies=anomalies,
                 schema=schema,
+                previous=previous,
+                training=training,
+                data=data.model_dump_json(),
                 options=options.model_dump_json(),
                 evaluation=evaluation.model_dump_json(),
+                code=code,
                 verdict=types.Channel(type=DataVerdict),
             )
         )

@@ -13,8 +13,8 @@ from pydantic import Field, field_validator, model_validator
 from components.options import Options, Text
 
 NODES = (
-    "SchemaImport", "ExampleGen", "StatisticsGen", "ExampleValidator", "DataGate", "Transform", "Trainer", "LatestBlessedModel",
-    "Evaluator", "InfraValidator", "Pusher",
+    "SchemaImport", "ExampleGen", "StatisticsGen", "ExampleValidator", "BaselineStatistics", "DataGate", "Transform", "Trainer",
+    "LatestBlessedModel", "Evaluator", "InfraValidator", "Pusher",
 )  # fmt: skip
 """Every node a pipeline may have."""
 

@@ -22,8 +22,8 @@ from tests.conftest import SMALL_INTENTS, parlance
 ENDPOINT, IMAGE = os.environ.get("PARLANCE_KFP_ENDPOINT"), os.environ.get("PARLANCE_KFP_IMAGE")
 TIMEOUT = int(os.environ.get("PARLANCE_KFP_TIMEOUT", "3600"))
 NODES = {
-    "SchemaImport", "ExampleGen", "StatisticsGen", "ExampleValidator", "DataGate", "Transform", "Trainer", "LatestBlessedModel",
-    "Evaluator", "InfraValidator", "Pusher",
+    "SchemaImport", "ExampleGen", "StatisticsGen", "ExampleValidator", "BaselineStatistics", "DataGate", "Transform", "Trainer",
+    "LatestBlessedModel", "Evaluator", "InfraValidator", "Pusher",
 }  # fmt: skip
 
 pytestmark = [

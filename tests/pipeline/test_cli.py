@@ -22,7 +22,21 @@ def parlance(*arguments, cwd=None, **environment):
 class TestHelp:
     @pytest.mark.parametrize(
         "command",
-        [[], ["run"], ["init"], ["doctor"], ["runs"], ["show"], ["report"], ["gate"], ["serve"], ["predict"], ["release"]],
+        [
+            [],
+            ["run"],
+            ["init"],
+            ["doctor"],
+            ["runs"],
+            ["show"],
+            ["report"],
+            ["gate"],
+            ["serve"],
+            ["predict"],
+            ["release"],
+            ["data"],
+            ["schema"],
+        ],
     )
     def test_every_command_explains_itself_with_an_example(self, command):
         shown = parlance(*command, "--help")
@@ -93,6 +107,17 @@ class TestGate:
         )
         assert rest[-2:] == ["baseline: first run", "not blessed"]
         assert parlance("gate", "latest", "--root", root(blessed=True)).returncode == 0
+
+    def test_shows_what_the_data_warned_of_before_the_models_verdict(self, root):
+        warning = {"check": "drift", "severity": "warning", "message": "Column 'fare' differs", "subject": "fare"}
+        shown = parlance("gate", "latest", "--root", root(blessed=True, data_findings=[warning]))
+        assert shown.stdout.splitlines()[0] == "warn  Column 'fare' differs"
+        assert shown.returncode == 0
+
+    def test_says_once_why_the_data_stopped_a_run(self, root):
+        stopped = {"blessed": False, "findings": [FINDING]}
+        shown = parlance("gate", "latest", "--root", root(blessed=False, verdict=stopped, data_findings=[FINDING]))
+        assert shown.stdout.count("language=de") == 1
 
     def test_speaks_json(self, root):
         shown = parlance("gate", "latest", "--output", "json", "--root", root(blessed=False))

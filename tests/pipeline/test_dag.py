@@ -77,11 +77,38 @@ def test_the_shipped_pipelines_compile_and_name_executors_that_exist(path, tmp_p
     )
     deployment = runner_utils.extract_local_deployment_config(compiled)
     for node_id in launch.node_ids(compiled):
-        if node_id == "LatestBlessedModel":
+        if node_id in ("BaselineStatistics", "LatestBlessedModel"):
             continue  # a resolver has no executor
         spec = runner_utils.extract_executor_spec(deployment, node_id)
         path = getattr(spec, "class_path", "") or spec.python_executor_spec.class_path
         assert import_utils.import_class_by_path(path)
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        {"type": "sql", "url": "sqlite:///tickets.db", "table": "tickets", "incremental": {"column": "id"}},
+        {"type": "mongodb", "url": "mongodb://host/", "database": "support", "collection": "tickets"},
+        {"type": "bigquery", "query": "SELECT * FROM support.tickets"},
+    ],
+    ids=lambda source: source["type"],
+)
+def test_databases_are_asked_when_the_pipeline_runs_not_when_it_compiles(source, tmp_path):
+    from tfx.orchestration import metadata
+    from tfx.orchestration.local import runner_utils
+    from tfx.utils import import_utils
+
+    from components.ingestion.component import DatabaseDriver
+    from pipeline import dag
+
+    (tmp_path / "schema.pbtxt").write_text(SCHEMA)
+    values = {**tickets(source=source).effective(), "schema": str(tmp_path / "schema.pbtxt")}
+    compiled = dag.compile_pipeline(
+        config.from_values(values, "t"), tmp_path, metadata.sqlite_metadata_connection_config(str(tmp_path / "m.db"))
+    )
+    deployment = runner_utils.extract_local_deployment_config(compiled)
+    spec = runner_utils.extract_custom_driver_spec(deployment, "ExampleGen")
+    assert import_utils.import_class_by_path(spec.class_path) is DatabaseDriver
 
 
 def test_changed_code_changes_the_fingerprint(tmp_path, monkeypatch):

@@ -56,6 +56,14 @@ def test_a_rejected_run_ends_with_a_table_of_what_failed():
     assert max(map(len, lines)) <= 100
 
 
+def test_what_the_data_warned_of_follows_the_verdict():
+    warning = {"check": "drift", "severity": "warning", "message": "Column 'fare' differs", "subject": "fare"}
+    lines = progress.conclusion({**RECORD, "data_findings": [warning]})
+    assert lines[:2] == ["blessed", "warn  Column 'fare' differs"]
+    stopped = {**RECORD, "error": "Column 'fare' differs", "state": "rejected", "data_findings": [warning]}
+    assert lines[1] not in progress.conclusion(stopped)
+
+
 def test_the_smoke_test_is_told_in_a_line():
     passed = {"state": "passed", "summary": "passed: 64 rows by gRPC and REST"}
     assert "smoke test passed: 64 rows by gRPC and REST" in progress.conclusion({**RECORD, "smoke_test": passed})

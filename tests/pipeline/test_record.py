@@ -128,3 +128,56 @@ class TestSmokeTest:
         written = close(**evaluated)
         assert written["smoke_test"] is None
         assert 'id="smoke-test"' not in pathlib.Path(written["report"]).read_text(encoding="utf-8")
+
+
+class TestData:
+    MANIFEST = {
+        "source": {"type": "csv", "path": "t.csv"},
+        "span": 3,
+        "paths": ["/data/t-3.csv"],
+        "splits": {"train": {"rows": 8, "fingerprint": "ab"}},
+        "schema": "feature {}",
+    }
+
+    def test_the_manifest_is_kept_with_the_run_where_it_outlives_the_examples(self, tmp_path, pipeline_config):
+        examples, folder = tmp_path / "examples", tmp_path / "run"
+        examples.mkdir()
+        folder.mkdir()
+        (examples / "manifest.json").write_text(json.dumps(self.MANIFEST), encoding="utf-8")
+        launched = {"ExampleGen": Launched("complete", 2, {}, {"examples": [str(examples)]})}
+        written = record.close(RUN, pipeline_config, folder, [], launched, None, 1.0, 100.0)
+        assert written["data"] == {name: self.MANIFEST[name] for name in ("source", "span", "splits")}
+        kept = json.loads((folder / "data.json").read_text(encoding="utf-8"))
+        assert kept == {**self.MANIFEST, "examples": str(examples)}
+
+    def test_a_run_without_examples_has_none(self, close, tmp_path):
+        assert close()["data"] is None
+        assert not (tmp_path / "run" / "data.json").exists()
+
+
+class TestDataGate:
+    def test_its_comparisons_are_in_the_report_and_its_warnings_in_the_record(self, tmp_path, pipeline_config):
+        gate, folder = tmp_path / "gate", tmp_path / "run"
+        gate.mkdir()
+        folder.mkdir()
+        warning = {"check": "drift", "severity": "warning", "message": "m", "subject": "fare", "expected": "", "observed": ""}
+        (gate / "findings.json").write_text(json.dumps([warning, {**warning, "severity": "info"}]), encoding="utf-8")
+        comparison = {"against": "the previous data", "kind": "drift", "rows": [8, 9], "columns": []}
+        (gate / "drift.json").write_text(json.dumps([comparison]), encoding="utf-8")
+        launched = {"DataGate": Launched("complete", 5, {}, {"verdict": [str(gate)]})}
+        written = record.close(RUN, pipeline_config, folder, [], launched, None, 1.0, 100.0)
+        assert written["data_findings"] == [warning]
+        page = pathlib.Path(written["report"]).read_text(encoding="utf-8")
+        assert "Drift: 9 rows of this run beside the previous data (8 rows)" in page
+
+    @pytest.mark.parametrize(
+        ("outputs", "words"),
+        [
+            ({}, "nothing yet"),
+            ({"training": ["a"], "previous": []}, "the training data of the current model"),
+            ({"training": ["a"], "previous": ["b"]}, "the training data of the current model and the previous data"),
+        ],
+    )
+    def test_a_run_says_what_its_data_is_compared_with(self, outputs, words):
+        entry = record.node_entry("BaselineStatistics", Launched("complete", 4, {}, outputs), 0.1, None)
+        assert entry["summary"] == {"to compare with": words}

@@ -56,7 +56,8 @@ def server(folder: pathlib.Path) -> Iterator[str]:
     try:
         deadline = time.monotonic() + _WAIT_SECONDS
         while not _listens(port):
-            assert process.poll() is None and time.monotonic() < deadline, (folder / "log").read_text(errors="replace")[-2000:]
+            if process.poll() is not None or time.monotonic() > deadline:
+                raise AssertionError((folder / "log").read_text(errors="replace")[-2000:])
             time.sleep(0.05)
         yield f"mongodb://127.0.0.1:{port}/"
     finally:

@@ -11,7 +11,7 @@ import subprocess
 import tempfile
 from collections.abc import Iterator
 
-PASSWORD = "ä pass/word, with 'quotes' @ and $signs"  # noqa: RUF001
+PASSWORD = "ä pass/word, with 'quotes' @ and $signs"
 USER, DATABASE = "parlance", "postgres"
 
 

@@ -7,6 +7,7 @@ from components.errors import UsageError
 from components.ingestion import conform
 from components.ingestion.options import DataOptions
 from components.ingestion.quarantine import Sieve
+from components.validation import schema_file
 
 OPTIONS = {"source": {"type": "csv", "path": "t.csv"}, "label": "label", "text": "text"}
 
@@ -93,3 +94,42 @@ class TestCheckRoles:
         schema.feature.add(name="text")
         with pytest.raises(UsageError, match="TYPE_UNKNOWN"):
             conform.check_roles(DataOptions(**OPTIONS), schema)
+
+
+class TestEnforcedSchema:
+    SCHEMA = """
+    feature { name: "label" type: BYTES }
+    feature { name: "channel" type: BYTES presence { min_fraction: 1 } string_domain { value: "web" value: "phone" } }
+    feature { name: "language" type: BYTES domain: "languages" }
+    feature { name: "company" type: BYTES string_domain { value: "Blue" } distribution_constraints { min_domain_mass: 0.9 } }
+    feature { name: "age" type: INT int_domain { min: 0 max: 120 } }
+    feature { name: "fare" type: FLOAT presence { min_fraction: 0.9 } float_domain { min: 0 } }
+    string_domain { name: "languages" value: "de" value: "en" }
+    """
+    GOOD = {"label": "a", "channel": "web", "language": "de", "company": "Blue", "age": 30, "fare": 1.5}
+
+    def _rejected(self, enforce, **cells):
+        columns = {name: pa.array([value, cells.get(name, value)]) for name, value in self.GOOD.items()}
+        sieve = Sieve(np.array([1, 2]))
+        options = DataOptions(**OPTIONS | {"text": (), "enforce_schema": enforce})
+        conform.conform(pa.RecordBatch.from_pydict(columns), schema_file.parse(self.SCHEMA), options, sieve)
+        return {entry.reason: entry.positions.tolist() for entry in sieve.rejected()}
+
+    @pytest.mark.parametrize(
+        ("cells", "reason"),
+        [
+            ({"channel": "fax"}, "channel: not in its domain"),
+            ({"channel": None}, "channel: missing"),
+            ({"language": "fr"}, "language: not in its domain"),
+            ({"age": -1}, "age: below 0"),
+            ({"age": 121}, "age: above 120"),
+            ({"fare": -0.5}, "fare: below 0.0"),
+        ],
+    )
+    def test_a_rule_for_every_row_sets_the_row_aside(self, cells, reason):
+        assert self._rejected(True, **cells) == {reason: [2]}
+        assert self._rejected(False, **cells) == {}
+
+    @pytest.mark.parametrize("cells", [{}, {"company": "Green"}, {"fare": None}, {"language": None}, {"age": None}])
+    def test_what_the_schema_tolerates_of_some_does_not(self, cells):
+        assert self._rejected(True, **cells) == {}

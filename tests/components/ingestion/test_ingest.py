@@ -96,6 +96,13 @@ class TestQuarantine:
         assert {entry["position"] for entry in described} == {11, 21, 31, 41, 201, 202}
         assert {entry["source"] for entry in described} == {"t.csv"}
 
+    def test_reasons_are_counted_by_segment(self, run, write_rows):
+        languages = ["de"] * 60 + ["en"] * 140
+        path = write_rows("csv", text=TEXTS, label=[None] * 10 + LABELS[10:], language=languages)
+        summary = run(path, SCHEMA | {"language": "BYTES"}, segments=["language"])
+        assert summary["quarantine_segments"] == {"language": {"de": {"missing label": 10}}}
+        assert summary["segments"]["language"] == {"de": 50, "en": 140}
+
     def test_a_column_that_changes_type_mid_file_does_not_end_the_run(self, run, write_rows):
         values = [1.5] * 150 + ["cheap"] * 10 + [2] * 40
         summary = run(write_rows("csv", text=TEXTS, label=LABELS, fare=values), SCHEMA | {"fare": "FLOAT"})
@@ -200,6 +207,20 @@ class TestSplits:
         summary = run(path, split={"by": "column", "column": "fold"})
         assert summary["rows"]["test"] == 50
         assert summary["notes"] == ["'fold' marks no row as eval; 10% of its train rows were drawn by hash"]
+
+    @pytest.mark.parametrize(("allowed", "together"), [(False, True), (True, False)])
+    def test_near_duplicates_stay_together_unless_allowed(self, allowed, together, run, write_rows):
+        texts = [spelling for text in TEXTS for spelling in (text, text.upper() + "!")]
+        path = write_rows("csv", text=texts, label=[label for label in LABELS for _ in range(2)])
+        found = run(path, split={"eval": 0.2, "test": 0.2, "allow_near_duplicates": allowed})["leaks"]["near"]
+        assert (found["test"]["rows"] == found["eval"]["rows"] == 0) is together
+
+    def test_texts_that_a_column_puts_into_two_splits_are_reported(self, run, write_rows):
+        folds = ["train"] * 100 + ["eval"] * 50 + ["test"] * 50
+        path = write_rows("csv", text=[*TEXTS[:195], *TEXTS[:5]], label=LABELS, fold=folds)
+        leaks = run(path, split={"by": "column", "column": "fold"})["leaks"]
+        assert leaks["exact"]["test"] == {"rows": 5, "share": 0.1}
+        assert leaks["label_conflicts"]["texts"] == sum(LABELS[n] != LABELS[195 + n] for n in range(5))
 
 
 class TestDisk:

@@ -21,6 +21,27 @@ class TestSieve:
         assert sieve.rejected() == []
 
 
+class TestSegmentReasons:
+    def test_counts_by_value_and_reason_over_batches_without_naming_what_no_stored_row_has(self):
+        counted = quarantine.SegmentReasons(["language"])
+        for _ in range(2):
+            sieve = Sieve(np.array([1, 2, 3, 4, 5]))
+            sieve.reject(np.array([True, True, False, True, False]), "missing label")
+            sieve.reject(np.array([False, False, True, False, False]), "text too long")
+            languages = pa.array(["de", "de", "de", "call me at noon", "en"])
+            counted.add(pa.RecordBatch.from_pydict({"language": languages}), sieve)
+        assert counted.by_value({"language": {"de": 7, "en": 9}}) == {
+            "language": {"de": {"missing label": 4, "text too long": 2}, "(other)": {"missing label": 2}}
+        }
+
+    def test_missing_values_have_no_segment(self):
+        counted = quarantine.SegmentReasons(["language"])
+        sieve = Sieve(np.array([1]))
+        sieve.reject(np.array([True]), "missing label")
+        counted.add(pa.RecordBatch.from_pydict({"language": pa.array([None], pa.string())}), sieve)
+        assert counted.by_value({"language": {}}) == {"language": {}}
+
+
 class TestQuarantineWriter:
     def test_writes_reason_source_and_position(self, tmp_path):
         writer = quarantine.QuarantineWriter(tmp_path)

@@ -1,5 +1,6 @@
 """Where the files of a source are."""
 
+import datetime
 import pathlib
 
 import pytest
@@ -39,3 +40,32 @@ class TestSplit:
 
     def test_of_a_folder_everything(self, tmp_path):
         assert source_path.split(str(tmp_path)) == (str(tmp_path), "*")
+
+
+class TestSpansBefore:
+    @pytest.fixture
+    def write(self, tmp_path):
+        def files(*names):
+            for name in names:
+                (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+                (tmp_path / name).touch()
+            return str(tmp_path)
+
+        return files
+
+    @pytest.mark.parametrize(("most", "found"), [(1, [7]), (2, [3, 7]), (9, [1, 3, 7])])
+    def test_the_newest_that_there_are(self, write, most, found):
+        base = write(
+            "span-1/a.csv", "span-3/a.csv", "span-03/b.csv", "span-7/a.csv", "span-10/a.csv", "span-x/a.csv", "span-5/a.txt"
+        )
+        assert source_path.spans_before(base, "span-{SPAN}/*.csv", 10, most) == found
+
+    def test_days_and_versions(self, write):
+        base = write("2026-01-02/v1/a.csv", "2026-01-02/v2/a.csv", "2026-02-30/v1/a.csv", "2025-12-31/v1/a.csv")
+        days = (datetime.date(2026, 1, 2) - datetime.date(1970, 1, 1)).days
+        pattern = "{YYYY}-{MM}-{DD}/v{VERSION}/a.csv"
+        assert source_path.spans_before(base, pattern, days + 1, 5) == [days - 2, days]
+
+    def test_a_name_that_stands_twice_is_the_same_span(self, write):
+        base = write("3/a-3.csv", "4/a-3.csv")
+        assert source_path.spans_before(base, "{SPAN}/a-{SPAN}.csv", 9, 5) == [3]

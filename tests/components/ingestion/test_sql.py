@@ -8,8 +8,8 @@ import uuid
 import pytest
 
 from components.errors import EnvironmentFailure, UsageError
-from components.ingestion import database, readers, watermark
-from components.ingestion.options import Incremental, SqlSource
+from components.ingestion import database, ingest, readers, watermark
+from components.ingestion.options import DataOptions, Incremental, SqlSource
 from tests.components.ingestion import postgres
 
 sa = pytest.importorskip("sqlalchemy", reason="needs the extra: pip install 'parlance-tfx[sources]'")
@@ -185,6 +185,17 @@ class TestSpans:
         second = self.next_span(source, spans)
         assert sorted(values(second, "id")) == ([*range(60, 100), 500] if other else [500, 501])
         assert dict(second[0].skipped) == {f"rows without a value of {source_columns(incremental)}": 1}
+
+    def test_ingestion_writes_a_span_and_tells_of_the_rest(self, sqlite, make_schema, tmp_path):
+        source = sqlite.source(incremental=Incremental(column="id"), key="id")
+        with database.opened(source) as table:
+            _, region = watermark.resolve(table, source.incremental, [])
+        options = DataOptions(source=source, text=("text",), label="Label")
+        schema = make_schema(text="BYTES", Label="BYTES", amount="FLOAT")
+        summary = ingest.ingest(options, schema, [region.to_json()], str(tmp_path / "out"), str(tmp_path / "bad"))
+        assert sum(summary["rows"].values()) == 99
+        assert summary["ignored_columns"] == ["id", "created_at"]
+        assert "1 rows without a value of 'id' were skipped" in summary["notes"]
 
     def test_a_start_and_a_window(self, server):
         incremental = Incremental(column="created_at", start="2026-01-01 00:50:00", window=2)

@@ -155,6 +155,13 @@ class TestLag:
         table.rows = [{"c": value} for value in values]
         assert len(Run(table, column="c", lag=lag)()[1]) == read
 
+    def test_of_the_arrival_where_there_is_one(self, table):
+        table.rows = [at(0, id=1), at(2, id=2), at(1, id=9)]
+        run = Run(table, column="at", arrival="id", lag=5)
+        assert run() == (1, table.rows[:2])
+        table.rows += [at(3, id=20)]
+        assert run() == (2, [at(1, id=9)])
+
     def test_of_text_there_is_none(self, table):
         table.rows = [{"c": "a secret"}]
         with pytest.raises(UsageError, match="'c' holds text") as error:

@@ -44,16 +44,21 @@ class TestShares:
         )
 
 
-def test_the_band_of_few_rows_ends_where_they_become_unlikely():
-    for probability in (1e-2, 1e-3, 1e-5):
-        for expected in (0.2, 1.0, 4.0):
-            low, high = limits.of_few(array(expected), array(np.nan), array(0), probability)
-            assert low == 0
-            assert limits.of_rows(np.ceil(high) + 1, array(expected), array(0)) < probability
-            assert limits.of_rows(np.floor(high) - 1, array(expected), array(0)) > probability
-    # Nearly all of 100 rows are few of the other kind.
-    [few], [many] = (limits.of_few(array(share), array(100), array(0), 1e-3)[end] for share, end in ((0.01, 1), (0.99, 0)))
-    assert few == pytest.approx(1 - many)
+class TestFew:
+    @pytest.mark.parametrize("probability", [1e-2, 1e-3, 1e-5])
+    @pytest.mark.parametrize("expected", [0.2, 1.0, 4.0])
+    def test_rows_are_few_up_to_where_more_become_unlikely(self, expected, probability):
+        low, [high] = limits.of_few(array(expected), array(np.nan), array(0), array(probability))
+        assert low == 0
+        assert limits.of_rows(np.ceil(array(high) + 0.01), array(expected), array(0)) <= probability
+        assert limits.of_rows(np.floor(array(high) - 0.01), array(expected), array(0)) > probability
+
+    def test_so_are_shares_and_nearly_all_rows_are_few_of_the_other_kind(self):
+        ends = limits.of_few(array(0.01, 0.99), array(100, 100), array(0.001, 0.001), array(1e-3, 1e-3))
+        assert ends[0] == pytest.approx([0, 1 - ends[1][0]], abs=1e-9)
+        assert ends[1][1] == 1
+        at_the_end = limits.of_shares(100 * ends[1][:1], array(100), array(0.01), array(0.001))
+        assert at_the_end == pytest.approx([1e-3], rel=0.05)
 
 
 def test_deviations_have_longer_tails_where_little_is_known():

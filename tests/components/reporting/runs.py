@@ -395,6 +395,7 @@ def _ingestion(rng: random.Random, names: Sequence[str], segment_values: Sequenc
     return {
         "rows": {"train": 48011, "eval": 5977, "test": 6012, "quarantined": 47},
         "quarantine_reasons": {"missing label": 31, "text too long": 12, "text: not UTF-8": 4},
+        "quarantine_segments": {"language": {"de": {"missing label": 31, "text too long": 2}, "(other)": {"text too long": 10}}},
         "privacy": {
             "rows": 60000,
             "redacted_rows": 412,

@@ -79,6 +79,21 @@ class TestShares:
         assert [share.share for share in data_profile.splits({"train": 0})] == [0.0] * 4
 
 
+class TestQuarantineBySegment:
+    def test_the_largest_share_first_with_its_reasons(self):
+        aside = {"language": {"de": {"missing label": 3, "text too long": 1}, "fr": {"missing label": 5}}}
+        french, german = data_profile.quarantine_by_segment(aside, {"language": {"de": 96, "fr": 5}})
+        assert (french.value, french.n, french.share) == ("fr", 5, 0.5)
+        assert (german.segment, german.share, german.reasons) == ("language", 0.04, ("missing label", "text too long"))
+
+    def test_values_that_no_stored_row_has_lost_all_their_rows(self):
+        [other] = data_profile.quarantine_by_segment({"language": {"(other)": {"missing label": 2}}}, {"language": {}})
+        assert other.share == 1
+
+    def test_nothing_where_nothing_was_set_aside(self):
+        assert data_profile.quarantine_by_segment({}, {}) == data_profile.quarantine_by_segment({"language": {}}, {}) == []
+
+
 class TestRemoved:
     def test_most_frequent_first(self):
         entities = {

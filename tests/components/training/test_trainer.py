@@ -7,8 +7,9 @@ import pytest
 import tensorflow as tf
 
 from components.errors import UsageError
-from components.training import trainer
-from components.training.options import AbstainOptions
+from components.training import examples, network, trainer
+from components.training.encoders import IdentifierStatistics
+from components.training.options import AbstainOptions, ModelOptions
 
 pytestmark = pytest.mark.tensorflow
 
@@ -64,6 +65,37 @@ class TestTraining:
         )
         np.testing.assert_allclose(first, second, atol=1e-6)
         assert np.abs(first - other).max() > 1e-3
+
+
+class TestEarlyStopping:
+    """On an eval split that contradicts the train split, so that every epoch is worse than the one before."""
+
+    LABELS = np.arange(256) % 2
+
+    def fit(self, sizes, features, folder):
+        """Trains six epochs with patience 1; returns what is recorded, and the loss on the eval split of the weights kept."""
+        options = ModelOptions(
+            epochs=6, patience=1, batch_size=64, learning_rate=0.01, encoder={"name": "ngrams", "buckets": 1024}
+        )
+        keras.utils.set_random_seed(0)
+        model = network.build(options, sizes, 2)
+        pools = [tf.data.Dataset.from_tensors({**features, "label": labels}) for labels in (self.LABELS, 1 - self.LABELS)]
+        history = trainer.fit(model, options, *pools, np.array([128, 128]), str(folder))
+        return history, model.evaluate(examples.batches(pools[1], list(model.input), 2, 256, None), verbose=0)[0]
+
+    def test_keeps_the_first_epoch_of_a_model_that_reads_text(self, tmp_path):
+        texts = tf.RaggedTensor.from_tensor(tf.constant(self.LABELS[:, np.newaxis]))
+        sizes = network.InputSizes([IdentifierStatistics(256, np.full(1024, 9))], [], 0)
+        history, loss = self.fit(sizes, {"text_0": texts}, tmp_path)
+        assert (history["epochs"], history["best_epoch"]) == (2, 1)
+        assert history["eval_loss"] == pytest.approx(loss, abs=1e-4)
+
+    def test_lets_a_model_without_text_train_for_half_of_the_epochs_first(self, tmp_path):
+        numbers = tf.constant(self.LABELS[:, np.newaxis], tf.float32)
+        sizes = network.InputSizes([], [], 1)
+        history, loss = self.fit(sizes, {"numbers": numbers, "absent": tf.zeros_like(numbers)}, tmp_path)
+        assert (history["epochs"], history["best_epoch"]) == (5, 4)
+        assert history["eval_loss"] == pytest.approx(loss, abs=1e-4)
 
 
 class TestAbstainThreshold:

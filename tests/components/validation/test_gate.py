@@ -6,8 +6,9 @@ from tensorflow_metadata.proto.v0 import anomalies_pb2
 
 from components.errors import ParlanceError
 from components.findings import Severity, has_errors
-from components.validation import gate, schema_file
+from components.validation import drift, gate, schema_file
 from components.validation.options import ValidationOptions
+from tests.components.validation.test_drift import MOVED, OLD
 
 SCHEMA = schema_file.parse(
     """
@@ -75,3 +76,61 @@ class TestQuarantine:
         summary = {"rows": {**CLEAN["rows"], "quarantined": quarantined}, "quarantine_reasons": {"missing label": quarantined}}
         [finding] = gate.check(anomalies(tmp_path), summary, SCHEMA, ValidationOptions(max_quarantined=0.05))
         assert finding.severity == severity
+
+
+class TestSeverities:
+    @pytest.mark.parametrize(
+        ("severity", "expected"),
+        [
+            ({"channel": {"domain": "warning"}}, Severity.WARNING),
+            ({"channel": {"domain": "info"}}, Severity.INFO),
+            ({"*": {"domain": "warning"}}, Severity.WARNING),
+            ({"*": {"domain": "warning"}, "channel": {"domain": "error"}}, Severity.ERROR),
+            ({"channel": {"missing": "warning"}}, Severity.ERROR),
+        ],
+    )
+    def test_the_pipeline_file_says_how_severe_an_anomaly_is(self, tmp_path, severity, expected):
+        options = ValidationOptions(severity=severity)
+        findings = gate.check(anomalies(tmp_path, text=UNEXPECTED_VALUE), CLEAN, SCHEMA, options)
+        assert [finding.severity for finding in findings if finding.subject == "channel"] == [expected]
+
+    def test_an_ignored_anomaly_has_no_finding(self, tmp_path):
+        options = ValidationOptions(severity={"channel": {"domain": "ignore"}})
+        findings = gate.check(anomalies(tmp_path, text=UNEXPECTED_VALUE), CLEAN, SCHEMA, options)
+        assert [finding.subject for finding in findings] == [""]
+
+    def test_of_several_reasons_the_worst_counts(self, tmp_path):
+        text = UNEXPECTED_VALUE.replace(
+            "reason {", 'reason { type: FEATURE_TYPE_LOW_FRACTION_PRESENT description: "rare" } reason {'
+        )
+        options = ValidationOptions(severity={"channel": {"domain": "info"}})
+        findings = gate.check(anomalies(tmp_path, text=text), CLEAN, SCHEMA, options)
+        assert findings[0].severity is Severity.ERROR
+
+    @pytest.mark.parametrize("severity", [{"channel": {"colour": "error"}}, {"channel": {"drift": "fatal"}}])
+    def test_only_known_kinds_and_severities(self, severity):
+        with pytest.raises(ValueError, match="severity"):
+            ValidationOptions(severity=severity)
+
+    @pytest.mark.parametrize(
+        ("reason", "kind"),
+        [
+            ("FEATURE_TYPE_NOT_PRESENT", "missing"),
+            ("SCHEMA_NEW_COLUMN", "new_column"),
+            ("ENUM_TYPE_UNEXPECTED_STRING_VALUES", "domain"),
+            ("INT_TYPE_BIG_INT", "range"),
+            ("FLOAT_TYPE_HAS_NAN", "range"),
+            ("ENUM_TYPE_INT_NOT_STRING", "type"),
+            ("FEATURE_TYPE_UNEXPECTED_REPEATED", "shape"),
+            ("NO_DATA_IN_SPAN", "other"),
+        ],
+    )
+    def test_reasons_are_of_a_kind(self, reason, kind):
+        assert gate.kind_of(anomalies_pb2.AnomalyInfo.Type.Value(reason)) == kind
+
+
+def test_what_drifted_joins_the_findings(tmp_path):
+    options = ValidationOptions(severity={"channel": {"drift": "error"}})
+    moved = drift.compare(OLD, MOVED, drift.Columns(), options, drift.PREVIOUS)
+    first, *_ = gate.check(anomalies(tmp_path), CLEAN, SCHEMA, options, [moved])
+    assert (first.check, first.severity) == ("drift", Severity.ERROR)

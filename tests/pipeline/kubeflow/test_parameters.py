@@ -89,6 +89,12 @@ class TestARunWithAParameter:
         assert run.data.source.span == 7
         assert_same_nodes(pipeline, compile_pipeline(run))
 
+    def test_a_span_of_a_database_is_chosen(self, tickets):
+        source = "data.source={type: sql, url: 'sqlite:////parlance/t.db', table: t, incremental: {column: id}}"
+        pipeline, run = substituted(tickets(source), span="7")
+        assert run.data.source.incremental.span == 7
+        assert_same_nodes(pipeline, compile_pipeline(run))
+
     def test_a_choice_stands_for_its_value(self, tickets):
         pipeline, run = substituted(tickets(GATES), thresholds="strict")
         assert run.evaluation.gates[0].min == 0.95
@@ -121,7 +127,11 @@ class TestCodeOfTheImage:
             added = set(node.pipeline_node.parameters.parameters) - set(
                 plain[node.pipeline_node.node_info.id].parameters.parameters
             )
-            assert added == (set() if node.pipeline_node.node_info.id == "LatestBlessedModel" else {"parlance_image_code"})
+            assert added == (
+                set()
+                if node.pipeline_node.node_info.id in ("BaselineStatistics", "LatestBlessedModel")
+                else {"parlance_image_code"}
+            )
 
 
 class TestDeclared:
@@ -130,6 +140,8 @@ class TestDeclared:
 
         assert list(parameters.declare(tickets())) == ["data_path", "epochs"]
         assert "span" in parameters.declare(tickets("data.source.path='/a/{SPAN}/b.csv'"))
+        database = "data.source={type: sql, url: 'env:HOME', table: t}"
+        assert list(parameters.declare(tickets(database))) == ["epochs"]
 
     def test_null_drops_one(self, tickets):
         from pipeline.kubeflow import parameters

@@ -1,0 +1,37 @@
+"""The tables of drift in the report."""
+
+from components.reporting import drift, report
+
+COLUMN = {
+    "column": "channel",
+    "divergence": 0.183,
+    "largest": 0.413,
+    "psi": 1.107,
+    "p_value": 1e-40,
+    "lengths": None,
+    "contributions": [{"cell": "<b>web", "before": 0.505, "after": 0.092}],
+    "different": True,
+}
+SAME = {**COLUMN, "column": "text", "different": False, "p_value": 0.5, "contributions": [], "lengths": [40.0, 41.25]}
+COMPARISON = {"against": "the previous data", "kind": "drift", "rows": [2369, 2442], "columns": [COLUMN, SAME]}
+
+
+def test_a_table_shows_distances_and_where_they_come_from():
+    [table] = drift.tables([COMPARISON])
+    assert table.title == "Drift: 2,442 rows of this run beside the previous data (2,369 rows)"
+    channel, text = table.columns
+    assert (channel.chance, channel.changes) == ("<0.0001", ("<b>web: 50.5% → 9.2%",))
+    assert (text.chance, text.changes) == ("0.5000", ("mean length: 40.0 → 41.2 bytes",))
+
+
+def test_long_tables_end_and_say_so():
+    [table] = drift.tables([{**COMPARISON, "kind": "skew", "columns": [COLUMN] * (drift.COLUMNS + 7)}])
+    assert (len(table.columns), table.left_out) == (drift.COLUMNS, 7)
+    assert table.title.startswith("Skew: ")
+
+
+def test_the_page_holds_it_escaped():
+    page = report.render(report.ReportData(comparisons=[COMPARISON]))
+    assert "beside the previous data" in page
+    assert "&lt;b&gt;web: 50.5% → 9.2%" in page
+    assert "<b>web" not in page
