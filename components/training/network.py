@@ -81,6 +81,26 @@ class CategoryEmbedding(keras.layers.Layer):
         return keras.KerasTensor((None, self._dimension))
 
 
+def average(members: Sequence[keras.Model]) -> keras.Model:
+    """Returns the network that answers with the mean of its members' probabilities.
+
+    Args:
+      members: Networks as `build` returns them, with the same inputs and classes.
+
+    Returns:
+      A functional model from the same features to logits, whose softmax is that mean; a lone member itself.
+    """
+    if len(members) == 1:
+        return members[0]
+    inputs = {
+        name: keras.Input(tensor.shape[1:], dtype=tensor.dtype, ragged=tensor.ragged, name=name)
+        for name, tensor in members[0].input.items()
+    }
+    probabilities = [keras.ops.softmax(member(inputs)) for member in members]
+    mean = keras.ops.mean(keras.ops.stack(probabilities), axis=0)
+    return keras.Model(inputs, keras.ops.log(mean + keras.backend.epsilon()))
+
+
 def build(options: ModelOptions, sizes: InputSizes, classes: int) -> keras.Model:
     """Returns the untrained network.
 

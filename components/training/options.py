@@ -103,7 +103,9 @@ class ModelOptions(Options):
         the epochs first, and none of those is the best.
       top_k: How many labels `serving_default` returns, best first.
       abstain: When the model abstains; it always answers where this is not given.
-      seed: Seeds initial weights, shuffling and dropout.
+      members: How many networks, trained from one seed each, answer together with the mean of their probabilities; where none is given,
+        3 for models that read no text, which depend on their seed more than on most settings, and 1 for others.
+      seed: Seeds initial weights, shuffling and dropout; that of the first member, where there are several.
     """
 
     encoder: Encoder = NgramsOptions()
@@ -117,6 +119,7 @@ class ModelOptions(Options):
     patience: int = Field(default=3, gt=0)
     top_k: int = Field(default=5, gt=0)
     abstain: AbstainOptions | None = None
+    members: int | None = Field(default=None, ge=1, le=16)
     seed: int = 0
 
     @field_validator("encoder", mode="before")

@@ -38,6 +38,21 @@ class TestBuild:
         assert without_numbers[0] == without_numbers[1]
 
 
+class TestAverage:
+    def test_answers_with_the_mean_of_the_probabilities(self):
+        numbers = {"numbers": np.array([[0.1], [0.9]], np.float32), "absent": np.zeros((2, 1), np.float32)}
+        members = [network.build(ModelOptions(hidden=4), network.InputSizes([], [], 1), 3) for _ in range(3)]
+        answers = [tf.nn.softmax(member(numbers)).numpy() for member in members]
+        assert np.abs(answers[0] - answers[1]).max() > 1e-3
+        averaged = network.average(members)
+        np.testing.assert_allclose(tf.nn.softmax(averaged(numbers)), np.mean(answers, axis=0), atol=1e-5)
+        assert averaged.count_params() == sum(member.count_params() for member in members)
+
+    def test_a_lone_member_is_itself(self):
+        member = network.build(ModelOptions(hidden=4), network.InputSizes([], [], 1), 2)
+        assert network.average([member]) is member
+
+
 class TestPiecewiseLinear:
     def test_fills_pieces_in_order(self):
         spread = network.PiecewiseLinear()(tf.constant([[0.0], [0.5], [1.0]])).numpy() + 0.5
