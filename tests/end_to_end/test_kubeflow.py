@@ -197,23 +197,33 @@ class TestTheFirstRun:
         assert told["summary"]["metadata"]["tfx_run_id"] == first.run_id
 
 
+def pushed_by(runs):
+    """The folders of the versions that runs say they released."""
+    return {run.announced["pushed"]["path"] for run in runs}
+
+
+def releases_of(runs):
+    """How many of the runs released a version themselves, and did not find it in the cache."""
+    return sum(run.states()["Pusher"] == "complete" for run in runs)
+
+
 class TestTwoRunsAtOnce:
     def test_take_what_is_up_to_date(self, twins):
         for run in twins:
             assert run.state == "SUCCEEDED", run.explain()
             states = run.states()
             assert states.pop("LatestBlessedModel") == states.pop("BaselineStatistics") == "complete"  # a resolver always looks
-            assert states.pop("Pusher") == "complete"
+            assert states.pop("Pusher") in ("complete", "cached")
             assert set(states.values()) == {"cached"}, states
 
     def test_see_the_same_baseline(self, twins):
         left, right = (run.nodes["LatestBlessedModel"].outputs for run in twins)
         assert left == right
 
-    def test_release_two_whole_versions(self, cluster, twins):
-        pushed = {run.announced["pushed"]["path"] for run in twins}
-        assert len(pushed) == 2
-        assert all(push.verify(path) == [] for path in pushed)
+    def test_release_whole_versions(self, cluster, twins):
+        # Each has a version of its own, or the later one met the release of the earlier in the cache.
+        assert len(pushed_by(twins)) == releases_of(twins) >= 1
+        assert all(push.verify(path) == [] for path in pushed_by(twins))
 
 
 class TestAWorseModel:
@@ -242,4 +252,4 @@ class TestAWorseModel:
         assert worse.announced["pushed"] is None
         assert worse.announced["verdict"]["findings"][0]["severity"] == "error"
         assert worse.announced["text"].startswith(f"intents: run {worse.run_id} rejected: ")
-        assert len(cluster.versions()) == 3
+        assert len(cluster.versions()) == 1 + releases_of(twins)
