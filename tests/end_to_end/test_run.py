@@ -12,7 +12,7 @@ from tests.conftest import parlance, run_arguments
 pytestmark = pytest.mark.end_to_end
 
 NODES = [
-    "SchemaImport", "ExampleGen", "StatisticsGen", "ExampleValidator", "BaselineStatistics", "DataGate",
+    "SchemaImport", "ExampleGen", "StatisticsGen", "BaselineStatistics", "ExampleValidator", "DataGate",
     "Transform", "Trainer", "LatestBlessedModel", "Evaluator", "InfraValidator", "Pusher",
 ]  # fmt: skip
 # They look every time: what they find is what decides about the cache of others.
