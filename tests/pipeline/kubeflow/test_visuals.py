@@ -24,8 +24,8 @@ def evaluator(folder, report, state="complete"):
         node=entry("Evaluator", state, summary={"accuracy": 0.9, "blessed": True}),
         run_id="run-1",
         pipeline="intents",
-        inputs={"model": ["/root/Trainer/model/6"]},
-        outputs={"evaluation": ["/root/Evaluator/evaluation/7"]},
+        inputs={"model": ["/parlance/Trainer/model/6"]},
+        outputs={"evaluation": ["/parlance/Evaluator/evaluation/7"]},
         files={"evaluation": [str(folder)]},
         peak_mib=812.4,
     )
@@ -72,7 +72,7 @@ class TestSummary:
 
     def test_says_where_the_artifacts_are(self, tmp_path):
         text = visuals.summary(evaluator(tmp_path, runs.intents()))
-        assert "/root/Evaluator/evaluation/7" in text
+        assert "/parlance/Evaluator/evaluation/7" in text
         assert "| execution in ML Metadata | 7 |" in text
 
     def test_of_a_failure_quotes_the_error_line_by_line(self):
@@ -215,7 +215,7 @@ def test_artifacts_say_where_tfx_keeps_its_own(tmp_path):
     assert set(made) == set(visuals.outputs_of("Evaluator"))
     for name in ("summary", "report", "confusion"):
         assert made[name].metadata["tfx_execution_id"] == 7
-        assert made[name].metadata["tfx_outputs"] == {"evaluation": ["/root/Evaluator/evaluation/7"]}
+        assert made[name].metadata["tfx_outputs"] == {"evaluation": ["/parlance/Evaluator/evaluation/7"]}
         assert None not in made[name].metadata.values()
     assert all(isinstance(value, float) for value in made["metrics"].metadata.values())
 
