@@ -1,6 +1,6 @@
 """The whole pipeline on Chicago taxi trips beside stock TFX: same rows, schema, preprocessing and model, alternating.
 
-    python -m benchmarks.taxi [--rows N]... [--rounds N] [--changed]
+    python -m benchmarks.taxi [--rows N]... [--rounds N]
 
 The 15,002 trips that ship with tfx are repeated to the number of rows asked for. Both sides read one CSV file that holds the label
 already and start from an empty folder, as a command of its own whose imports count; then each runs once more on what it left, for the

@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
-import os
 import pathlib
-import pwd
 from collections.abc import Mapping
 from typing import Any
 
@@ -27,7 +25,7 @@ from tfx.utils import path_utils
 
 from components.errors import ParlanceError, UsageError
 from components.evaluation.baseline import OVERRIDE_REASON_KEY
-from components.release import infra_blessing, push, release
+from components.release import audit, infra_blessing, push, release
 from components.release.options import ReleaseOptions
 from pipeline import records
 from pipeline.local import failures
@@ -94,7 +92,7 @@ def _release(root: Root, record: Mapping[str, Any], reason: str) -> dict[str, An
     options = ReleaseOptions.model_validate(yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))["release"])
     statement = {
         "reason": reason,
-        "by": _user(),
+        "by": audit.user(),
         "at": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "failed": [_described(finding) for finding in record["verdict"]["findings"] if finding["severity"] == "error"],
         "smoke_test": (record.get("smoke_test") or {"state": infra_blessing.SKIPPED})["state"],
@@ -124,13 +122,6 @@ def _release(root: Root, record: Mapping[str, Any], reason: str) -> dict[str, An
     }
     records.write(folder, released)
     return released
-
-
-def _user() -> str:
-    try:
-        return pwd.getpwuid(os.getuid()).pw_name
-    except KeyError:  # a container may run as a number nobody has a name for
-        return f"uid {os.getuid()}"
 
 
 def _described(finding: Mapping[str, Any]) -> str:

@@ -12,14 +12,13 @@ a push.
 from __future__ import annotations
 
 import math
-import struct
-from collections.abc import Iterable
 
 from tensorflow.core.framework import tensor_pb2, types_pb2
 from tensorflow_metadata.proto.v0 import schema_pb2
 from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 
 from components.validation import schema_file
+from serving import tfrecords
 
 SIGNATURE = "serving_default"
 
@@ -63,7 +62,7 @@ def requests_file(schema: schema_pb2.Schema, model_name: str, count: int) -> byt
         prediction_log_pb2.PredictionLog(predict_log=prediction_log_pb2.PredictLog(request=request))
         for request in requests(schema, model_name, count)
     ]
-    return _tfrecords(log.SerializeToString() for log in logs)
+    return b"".join(tfrecords.framed(log.SerializeToString()) for log in logs)
 
 
 def _tensor(feature: schema_pb2.Feature, domains: dict[str, list[str]], number: int) -> tensor_pb2.TensorProto:
@@ -88,23 +87,3 @@ def _between(domain: schema_pb2.FloatDomain | schema_pb2.IntDomain, number: int)
     """A limit of a numeric domain, lower and upper in turn; 0 where there is none."""
     limits = [getattr(domain, side) for side in ("min", "max") if domain.HasField(side)]
     return limits[number % len(limits)] if limits else 0
-
-
-def _tfrecords(records: Iterable[bytes]) -> bytes:
-    """Frames records as TensorFlow's TFRecordWriter does: length, its checksum, content, its checksum."""
-    framed = bytearray()
-    for record in records:
-        length = struct.pack("<Q", len(record))
-        framed += length + _masked_crc(length) + record + _masked_crc(record)
-    return bytes(framed)
-
-
-def _masked_crc(data: bytes) -> bytes:
-    """CRC-32C (Castagnoli), rotated and shifted as the format asks, so that checksums of checksums stay harmless."""
-    crc = 0xFFFFFFFF
-    for byte in data:
-        crc ^= byte
-        for _ in range(8):
-            crc = (crc >> 1) ^ (0x82F63B78 if crc & 1 else 0)
-    crc ^= 0xFFFFFFFF
-    return struct.pack("<I", (((crc >> 15) | (crc << 17)) + 0xA282EAD8) & 0xFFFFFFFF)
