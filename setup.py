@@ -14,7 +14,8 @@ RUNTIME = [
     "ml-metadata>=1.21,<1.22",
     "keras>=3.15,<4",
     "tensorboard>=2.20",  # tfx 1.21 forgot it; Keras' TensorBoard callback needs it
-    "grpcio>=1.76",  # the embedded server and its client
+    # The embedded server and its client. The server stands on the module below the public one, as it was in these releases.
+    "grpcio>=1.76,<1.86",
     "protobuf>=6.31",  # their messages, in a pool of their own
     "pyarrow>=18",  # table readers (CSV, JSONL, Parquet)
     "google-crc32c>=1.5",  # checksums of TFRecord frames, written without importing TensorFlow

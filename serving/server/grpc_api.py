@@ -1,12 +1,9 @@
 """The gRPC services: PredictionService, ModelService, and where wanted the health and profiler services.
 
-    server = grpc.server(executor)
-    server.add_generic_rpc_handlers(handlers(manager, metrics))
+    server = GrpcServer(methods(manager, metrics), streams(health), options, workers)
 
-Methods are registered by name with the messages of `serving.messages`. Anything else a client calls is UNIMPLEMENTED, as it is on the
-stock server.
-
-Requests are parsed here, not by grpc, which would log a stack trace for each one that is malformed.
+Methods are known by name with the messages of `serving.messages`. Anything else a client calls is UNIMPLEMENTED, as it is on the stock
+server.
 """
 
 from __future__ import annotations
@@ -15,7 +12,7 @@ import dataclasses
 import logging
 import time
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, NoReturn, Protocol
 
 import grpc
 from google.protobuf.message import DecodeError
@@ -36,8 +33,10 @@ from serving.messages import (
     ReloadConfigRequest,
     ReloadConfigResponse,
 )
+from serving.server import health as health_service
 from serving.server import profiler
 from serving.server.errors import ServingError, StatusCode
+from serving.server.grpc_server import Aborted, Behaviour, Call, StreamBehaviour
 from serving.server.health import Health
 from serving.server.manager import ServableManager
 from serving.server.metrics import Metrics
@@ -45,14 +44,18 @@ from serving.server.servable import Servable, check_metadata_request
 
 PREDICTION_SERVICE = "tensorflow.serving.PredictionService"
 MODEL_SERVICE = "tensorflow.serving.ModelService"
+# Methods that compute and never wait for anything but the model.
+COMPUTING = frozenset(
+    f"/{PREDICTION_SERVICE}/{method}" for method in ("Predict", "Classify", "Regress", "MultiInference", "GetModelMetadata")
+)
+# And those that wait for nothing at all.
+INSTANT = frozenset({f"/{health_service.SERVICE}/Check"})
 _ENTRYPOINT = "GRPC"
 _MAX_MESSAGE = 1024
 _TRUNCATED = "...TRUNCATED"
 _CODES = {code: grpc.StatusCode[code.name] for code in StatusCode}
 # grpc tells "no deadline" by a time that is far away.
 _NO_DEADLINE_SECONDS = 1e9
-
-Behaviour = Callable[[bytes, Any], bytes]
 
 logger = logging.getLogger(__name__)
 
@@ -92,14 +95,14 @@ class Services:
     profiler: bool = False
 
 
-def handlers(
+def methods(
     manager: ServableManager,
     metrics: Metrics,
     services: Services | None = None,
     request_log: RequestLogger | None = None,
     admission: Admission | None = None,
-) -> list[grpc.GenericRpcHandler]:
-    """The handlers to add to a grpc server.
+) -> dict[str, Behaviour]:
+    """The behaviours of methods by full name.
 
     Args:
         manager: The models.
@@ -124,24 +127,25 @@ def handlers(
     }
     if services.profiler:
         offered[profiler.SERVICE] = {"Profile": _profile}
-    admitted = {
-        service: {method: _admitted(admission, behaviour) for method, behaviour in methods.items()}
-        for service, methods in offered.items()
+    if services.health is not None:
+        offered[health_service.SERVICE] = {"Check": services.health.check}
+    return {
+        f"/{service}/{method}": behaviour if service == health_service.SERVICE else _admitted(admission, behaviour)
+        for service, behaviours in offered.items()
+        for method, behaviour in behaviours.items()
     }
-    built = [
-        grpc.method_handlers_generic_handler(
-            service, {method: grpc.unary_unary_rpc_method_handler(behaviour) for method, behaviour in methods.items()}
-        )
-        for service, methods in admitted.items()
-    ]
-    return built if services.health is None else [*built, services.health.handler()]
+
+
+def streams(services: Services) -> dict[str, StreamBehaviour]:
+    """The behaviours of methods that answer with a stream, by full name."""
+    return {} if services.health is None else {f"/{health_service.SERVICE}/Watch": services.health.watch}
 
 
 def _admitted(admission: Admission, behaviour: Behaviour) -> Behaviour:
-    def answer(message: bytes, context: grpc.ServicerContext) -> bytes:
+    def answer(message: bytes, call: Call) -> bytes:
         if not admission.open:
-            context.abort(grpc.StatusCode.UNAVAILABLE, "The server is shutting down.")
-        return behaviour(message, context)
+            call.abort(grpc.StatusCode.UNAVAILABLE, "The server is shutting down.")
+        return behaviour(message, call)
 
     return answer
 
@@ -154,31 +158,31 @@ class _PredictionService:
         self._metrics = metrics
         self._request_log = request_log
 
-    def predict(self, message: bytes, context: grpc.ServicerContext) -> bytes:
-        return self._infer("Predict", PredictRequest, PredictResponse, Servable.predict_serialized, message, context)
+    def predict(self, message: bytes, call: Call) -> bytes:
+        return self._infer("Predict", PredictRequest, PredictResponse, Servable.predict_serialized, message, call)
 
-    def classify(self, message: bytes, context: grpc.ServicerContext) -> bytes:
-        return self._infer("Classify", ClassificationRequest, ClassificationResponse, _classify, message, context)
+    def classify(self, message: bytes, call: Call) -> bytes:
+        return self._infer("Classify", ClassificationRequest, ClassificationResponse, _classify, message, call)
 
-    def regress(self, message: bytes, context: grpc.ServicerContext) -> bytes:
-        return self._infer("Regress", RegressionRequest, RegressionResponse, _regress, message, context)
+    def regress(self, message: bytes, call: Call) -> bytes:
+        return self._infer("Regress", RegressionRequest, RegressionResponse, _regress, message, call)
 
-    def multi_inference(self, message: bytes, context: grpc.ServicerContext) -> bytes:
+    def multi_inference(self, message: bytes, call: Call) -> bytes:
         started = time.monotonic()
-        request = _parsed(MultiInferenceRequest, message, context)
+        request = _parsed(MultiInferenceRequest, message, call)
 
         def answer() -> Any:
             # Without tasks upstream looks at an empty ModelSpec, not at a missing one.
             spec = request.tasks[0].model_spec if request.tasks else ModelSpec()
             with self._manager.servable(spec) as servable:
-                return servable.multi_inference(request, _deadline(context, started))
+                return servable.multi_inference(request, _deadline(call, started))
 
-        content = _answered(answer, context)
+        content = _answered(answer, call)
         self._log(request, MultiInferenceResponse, content, time.monotonic() - started)
         return content
 
-    def metadata(self, message: bytes, context: grpc.ServicerContext) -> bytes:
-        request = _parsed(GetModelMetadataRequest, message, context)
+    def metadata(self, message: bytes, call: Call) -> bytes:
+        request = _parsed(GetModelMetadataRequest, message, call)
 
         def answer() -> Any:
             spec = request.model_spec if request.HasField("model_spec") else None
@@ -187,7 +191,7 @@ class _PredictionService:
             with self._manager.servable(spec) as servable:
                 return servable.metadata(request)
 
-        return _answered(answer, context)
+        return _answered(answer, call)
 
     def _infer(
         self,
@@ -196,15 +200,15 @@ class _PredictionService:
         response_type: Any,
         method: Callable[[Servable, Any, float | None], bytes],
         message: bytes,
-        context: grpc.ServicerContext,
+        call: Call,
     ) -> bytes:
         started = time.monotonic()
-        request = _parsed(request_type, message, context)
+        request = _parsed(request_type, message, call)
         spec, failure, version = request.model_spec, None, None
         try:
             with self._manager.servable(spec if request.HasField("model_spec") else None) as servable:
                 version = servable.version
-                content = method(servable, request, _deadline(context, started))
+                content = method(servable, request, _deadline(call, started))
         except ServingError as error:
             failure = error
         except Exception as error:
@@ -213,7 +217,7 @@ class _PredictionService:
         status = StatusCode.OK if failure is None else failure.code
         self._metrics.observe_request(spec.name, api, _ENTRYPOINT, seconds, status, version)
         if failure is not None:
-            _abort(context, failure)
+            _abort(call, failure)
         self._log(request, response_type, content, seconds)
         return content
 
@@ -240,12 +244,12 @@ class _ModelService:
         self._manager = manager
         self._metrics = metrics
 
-    def status(self, message: bytes, context: grpc.ServicerContext) -> bytes:
-        request = _parsed(GetModelStatusRequest, message, context)
-        return _answered(lambda: _model_status(self._manager, request), context)
+    def status(self, message: bytes, call: Call) -> bytes:
+        request = _parsed(GetModelStatusRequest, message, call)
+        return _answered(lambda: _model_status(self._manager, request), call)
 
-    def reload(self, message: bytes, context: grpc.ServicerContext) -> bytes:
-        request = _parsed(ReloadConfigRequest, message, context)
+    def reload(self, message: bytes, call: Call) -> bytes:
+        request = _parsed(ReloadConfigRequest, message, call)
 
         def answer() -> Any:
             if request.config.WhichOneof("config") != "model_config_list":
@@ -255,7 +259,7 @@ class _ModelService:
                     "Only ModelConfigList is currently supported",
                 )
             before = self._metrics.counters()
-            self._manager.reload(request.config, cancelled=lambda: not context.is_active())
+            self._manager.reload(request.config, cancelled=lambda: not call.is_active())
             response = ReloadConfigResponse()
             response.status.SetInParent()
             after = self._metrics.counters()
@@ -266,10 +270,10 @@ class _ModelService:
             return response
 
         try:
-            return _answered(answer, context)
-        finally:
-            if context.code() is not None:
-                logger.error("ReloadConfig failed: %s", context.details())
+            return _answered(answer, call)
+        except Aborted as aborted:
+            logger.error("ReloadConfig failed: %s", aborted.details)
+            raise
 
 
 def _model_status(manager: ServableManager, request: Any) -> Any:
@@ -286,22 +290,21 @@ def _model_status(manager: ServableManager, request: Any) -> Any:
     return response
 
 
-def _profile(message: bytes, context: grpc.ServicerContext) -> bytes:
+def _profile(message: bytes, call: Call) -> bytes:
     try:
         return profiler.profile(message)
     except ServingError as error:
-        _abort(context, error)
-        raise
+        _abort(call, error)
 
 
-def _parsed(message_type: Any, content: bytes, context: grpc.ServicerContext) -> Any:
+def _parsed(message_type: Any, content: bytes, call: Call) -> Any:
     try:
         return message_type.FromString(content)
     except DecodeError:
-        context.abort(grpc.StatusCode.INTERNAL, "Unable to parse request")
+        call.abort(grpc.StatusCode.INTERNAL, "Unable to parse request")
 
 
-def _answered(answer: Callable[[], Any], context: grpc.ServicerContext) -> bytes:
+def _answered(answer: Callable[[], Any], call: Call) -> bytes:
     """The serialized answer of a method that is not measured."""
     try:
         content: bytes = answer().SerializeToString()
@@ -310,12 +313,11 @@ def _answered(answer: Callable[[], Any], context: grpc.ServicerContext) -> bytes
         failure = error
     except Exception as error:
         failure = _unexpected(error)
-    _abort(context, failure)
-    raise failure
+    _abort(call, failure)
 
 
-def _deadline(context: grpc.ServicerContext, now: float) -> float | None:
-    remaining = context.time_remaining()
+def _deadline(call: Call, now: float) -> float | None:
+    remaining = call.time_remaining()
     return now + remaining if remaining is not None and remaining < _NO_DEADLINE_SECONDS else None
 
 
@@ -329,8 +331,8 @@ def _unexpected(error: Exception) -> ServingError:
     return ServingError(StatusCode.INTERNAL, f"Unexpected {type(error).__name__}.")
 
 
-def _abort(context: grpc.ServicerContext, error: ServingError) -> None:
+def _abort(call: Call, error: ServingError) -> NoReturn:
     message = error.message
     if len(message) > _MAX_MESSAGE:
         message = message[:_MAX_MESSAGE] + _TRUNCATED
-    context.abort(_CODES[error.code], message)
+    call.abort(_CODES[error.code], message)

@@ -11,7 +11,6 @@ a server that answers. Stopping goes the other way round: no more requests are a
 
 from __future__ import annotations
 
-import concurrent.futures
 import contextlib
 import logging
 import os
@@ -22,15 +21,14 @@ import sys
 import threading
 import time
 import types
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
-
-import grpc
 
 from serving.messages import BatchingParameters, ModelServerConfig, MonitoringConfig
 from serving.server import batching, config, flags, grpc_api, tls
 from serving.server.errors import ServingError, StatusCode
 from serving.server.flags import ServerOptions
+from serving.server.grpc_server import Behaviour, GrpcServer, StreamBehaviour
 from serving.server.health import Health
 from serving.server.http_server import HttpLimits, HttpServer
 from serving.server.manager import ManagerOptions, ServableManager
@@ -107,9 +105,8 @@ class ModelServer:
         self._admission = grpc_api.Admission()
         self._health = Health() if options.enable_grpc_healthcheck_service else None
         services = grpc_api.Services(self._health, options.enable_profiler and options.host in _LOOPBACK)
-        self._grpc = _grpc_server(options)
-        handlers = grpc_api.handlers(self.manager, self.metrics, services, request_log, self._admission)
-        self._grpc.add_generic_rpc_handlers(tuple(handlers))
+        methods = grpc_api.methods(self.manager, self.metrics, services, request_log, self._admission)
+        self._grpc = _grpc_server(options, methods, grpc_api.streams(services))
         self._rest: HttpServer | None = None
         if options.rest_api_port:
             api = RestApi(
@@ -176,7 +173,7 @@ class ModelServer:
         """
         self._admission.open = False
         if self._health is not None:
-            self._health.stop(min(_REFUSING_SECONDS, timeout))
+            self._health.stop()
         if self.port or self._options.grpc_socket_path:
             time.sleep(min(_REFUSING_SECONDS, timeout))
         stopped = self._grpc.stop(timeout)
@@ -190,16 +187,8 @@ class ModelServer:
         return finished
 
     def _listen(self, address: str) -> int:
-        try:
-            if self._credentials is not None:
-                port = self._grpc.add_secure_port(address, self._credentials)
-            else:
-                port = self._grpc.add_insecure_port(address)
-        except RuntimeError as error:
-            raise ServingError(
-                StatusCode.INVALID_ARGUMENT, f"Failed to BuildAndStart gRPC server: cannot listen on {address}"
-            ) from error
-        if not port and not address.startswith("unix:"):
+        port = self._grpc.add_port(address, self._credentials)
+        if not port:
             raise ServingError(StatusCode.INVALID_ARGUMENT, f"Failed to BuildAndStart gRPC server: cannot listen on {address}")
         return port
 
@@ -340,12 +329,12 @@ def _batching(
     return shared, wrap
 
 
-def _grpc_server(options: ServerOptions) -> grpc.Server:
+def _grpc_server(options: ServerOptions, methods: Mapping[str, Behaviour], streams: Mapping[str, StreamBehaviour]) -> GrpcServer:
     cpus = len(os.sched_getaffinity(0))
     if options.enable_batching:
-        workers = max(options.grpc_max_threads, _WORKERS_WITH_BATCHING)
+        workers, stay = max(options.grpc_max_threads, _WORKERS_WITH_BATCHING), grpc_api.INSTANT
     else:
-        workers = min(options.grpc_max_threads, _WORKERS_PER_CPU * cpus)
+        workers, stay = min(options.grpc_max_threads, _WORKERS_PER_CPU * cpus), grpc_api.INSTANT | grpc_api.COMPUTING
     given = dict(options.channel_arguments)
     defaults: dict[str, int | str] = {
         "grpc.max_receive_message_length": -1,
@@ -353,8 +342,7 @@ def _grpc_server(options: ServerOptions) -> grpc.Server:
         # Two servers on one port would share its connections without a word.
         "grpc.so_reuseport": 0,
     }
-    executor = concurrent.futures.ThreadPoolExecutor(workers, "grpc")
-    return grpc.server(executor, options=list((defaults | given).items()))
+    return GrpcServer(methods, streams, list((defaults | given).items()), workers, stay)
 
 
 def _check_free(host: str, port: int) -> None:

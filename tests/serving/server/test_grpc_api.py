@@ -1,4 +1,3 @@
-import concurrent.futures
 import logging
 
 import grpc
@@ -16,6 +15,8 @@ from serving.messages import (
 from serving.server import grpc_api
 from serving.server.config import single_model
 from serving.server.errors import ServingError, StatusCode
+from serving.server.grpc_server import GrpcServer
+from serving.server.health import Health
 from serving.server.manager import ManagerOptions, ServableManager
 from serving.server.metrics import Metrics
 from serving.server.servable import Servable
@@ -52,9 +53,8 @@ def offered(tmp_path):
     manager = ServableManager(FakeRuntime(), ManagerOptions(poll_seconds=0.05), metrics)
     manager.start(single_model("model", str(tmp_path / "model")))
     manager.wait_until_available(10.0)
-    server = grpc.server(concurrent.futures.ThreadPoolExecutor(2))
-    server.add_generic_rpc_handlers(tuple(grpc_api.handlers(manager, metrics, None, log, admission)))
-    port = server.add_insecure_port("127.0.0.1:0")
+    server = GrpcServer(grpc_api.methods(manager, metrics, None, log, admission), {}, (), workers=2, stay=grpc_api.COMPUTING)
+    port = server.add_port("127.0.0.1:0")
     server.start()
     with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
 
@@ -161,6 +161,14 @@ def test_once_closed_it_refuses_new_requests(offered):
     assert refused(call, PREDICT, predict_request()) == (grpc.StatusCode.UNAVAILABLE, "The server is shutting down.")
 
 
-def test_services_not_asked_for_are_not_offered(tmp_path):
-    names = [handler.service_name() for handler in grpc_api.handlers(ServableManager(FakeRuntime()), Metrics())]
-    assert names == [grpc_api.PREDICTION_SERVICE, grpc_api.MODEL_SERVICE]
+def test_services_not_asked_for_are_not_offered():
+    offered = grpc_api.methods(ServableManager(FakeRuntime()), Metrics())
+    assert {name.split("/")[1] for name in offered} == {grpc_api.PREDICTION_SERVICE, grpc_api.MODEL_SERVICE}
+    assert grpc_api.streams(grpc_api.Services()) == {}
+
+
+def test_what_is_answered_where_it_was_taken_is_offered_and_waits_for_nothing():
+    offered = grpc_api.methods(ServableManager(FakeRuntime()), Metrics(), grpc_api.Services(Health()))
+    stays = grpc_api.COMPUTING | grpc_api.INSTANT
+    assert stays <= offered.keys()
+    assert not any(name.endswith(("HandleReloadConfigRequest", "Profile")) for name in stays)

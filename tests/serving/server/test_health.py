@@ -1,11 +1,10 @@
 """Health: checks, and watchers that cost no thread."""
 
-import concurrent.futures
-
 import grpc
 import pytest
 
 from serving.messages import HealthCheckRequest, HealthCheckResponse
+from serving.server.grpc_server import GrpcServer
 from serving.server.health import Health
 from tests.serving.conformance.servers import eventually
 
@@ -21,13 +20,12 @@ def health():
 def channel(health):
     """A server with the service, and one thread for everything else."""
 
-    def echo(message, context):
+    def echo(message, call):
         return message
 
-    other = grpc.method_handlers_generic_handler("test.Other", {"Echo": grpc.unary_unary_rpc_method_handler(echo)})
-    server = grpc.server(concurrent.futures.ThreadPoolExecutor(1))
-    server.add_generic_rpc_handlers((health.handler(), other))
-    port = server.add_insecure_port("127.0.0.1:0")
+    methods = {"/grpc.health.v1.Health/Check": health.check, "/test.Other/Echo": echo}
+    server = GrpcServer(methods, {"/grpc.health.v1.Health/Watch": health.watch}, (), workers=1)
+    port = server.add_port("127.0.0.1:0")
     server.start()
     with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
         yield channel
@@ -49,7 +47,7 @@ class TestCheck:
     @pytest.mark.parametrize("service", ["", "ModelService", "PredictionService"])
     def test_services_are_healthy_until_the_server_stops(self, health, channel, service):
         assert check(channel, service) == SERVING
-        health.stop(1.0)
+        health.stop()
         assert check(channel, service) == NOT_SERVING
 
     def test_an_unknown_service_is_not_found(self, channel):
@@ -62,14 +60,14 @@ class TestWatch:
     def test_tells_the_status_now_and_when_the_server_stops(self, health, channel):
         watcher = watch(channel, "PredictionService")
         assert next(watcher).status == SERVING
-        health.stop(5.0)
+        health.stop()
         assert next(watcher).status == NOT_SERVING
         with pytest.raises(grpc.RpcError) as raised:
             next(watcher)
         assert raised.value.code() == grpc.StatusCode.UNAVAILABLE
 
     def test_whoever_comes_too_late_is_told_so(self, health, channel):
-        health.stop(5.0)
+        health.stop()
         assert next(watch(channel)).status == NOT_SERVING
 
     def test_an_unknown_service_is_told_as_one_and_the_stream_stays(self, channel):
@@ -89,7 +87,7 @@ class TestWatch:
         with pytest.raises(grpc.RpcError) as raised:
             next(watch(channel))
         assert raised.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
-        health.stop(10.0)
+        health.stop()
         assert {next(watcher).status for watcher in watchers} == {NOT_SERVING}
 
     def test_who_leaves_makes_room(self, health, channel):

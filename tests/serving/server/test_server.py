@@ -8,8 +8,8 @@ import grpc
 import pytest
 
 from serving.messages import ModelSpec, PredictRequest, PredictResponse
+from serving.server import grpc_api, tls
 from serving.server import server as server_module
-from serving.server import tls
 from serving.server.errors import ServingError
 from serving.server.flags import parse_flags
 from serving.server.server import ModelServer
@@ -117,12 +117,13 @@ def test_keys_are_read_from_the_text_itself(tmp_path):
 
 def test_few_threads_answer_unless_requests_wait_for_batches(tmp_path, monkeypatch):
     seen = []
-    monkeypatch.setattr(server_module.grpc, "server", lambda executor, options: seen.append(executor._max_workers))
+    monkeypatch.setattr(server_module, "GrpcServer", lambda *arguments: seen.append(arguments[3:]))
     monkeypatch.setattr(server_module.os, "sched_getaffinity", lambda _: {0, 1, 2})
-    server_module._grpc_server(options(tmp_path, grpc_max_threads=100))
-    server_module._grpc_server(options(tmp_path, grpc_max_threads=3))
-    server_module._grpc_server(options(tmp_path, "--enable_batching", grpc_max_threads=3))
-    assert seen == [6, 3, 64]
+    server_module._grpc_server(options(tmp_path, grpc_max_threads=100), {}, {})
+    server_module._grpc_server(options(tmp_path, grpc_max_threads=3), {}, {})
+    server_module._grpc_server(options(tmp_path, "--enable_batching", grpc_max_threads=3), {}, {})
+    alone = grpc_api.COMPUTING | grpc_api.INSTANT
+    assert seen == [(6, alone), (3, alone), (64, grpc_api.INSTANT)]
 
 
 def test_it_imports_in_a_moment_and_never_tensorflow():
