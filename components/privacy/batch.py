@@ -8,6 +8,7 @@ redactor.audit()
 from __future__ import annotations
 
 import collections
+import copy
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -28,21 +29,21 @@ _NO_VALUE = "(none)"
 class BatchRedactor:
     """Removes personal data from columns of text, and counts what it removed. The result is the one-by-one `Redactor`'s."""
 
-    def __init__(self, options: PrivacyOptions, key: bytes | None = None, detectors: Iterable[Detector] = ()):
+    def __init__(self, options: PrivacyOptions, key: bytes | None = None, detectors: Iterable[Detector] | None = None):
         """A redactor that has seen nothing yet.
 
         Args:
           options: The `privacy:` section.
           key: The key of hashes; None where there are none.
-          detectors: Those beside the patterns, such as the trained tagger.
+          detectors: Those beside the patterns; those that the section names a file for, if not given.
 
         Raises:
           EnvironmentFailure: The section hashes, and there is no key.
-          UsageError: It names a detector that is not here.
+          UsageError: It names a detector that is not here, or the file of one that holds none.
         """
         self._rules = options.rules(())
         try:
-            self._redactor = Redactor(self._rules, key=key, detectors=detectors)
+            self._redactor = Redactor(self._rules, key=key, detectors=options.detectors() if detectors is None else detectors)
         except MissingKeyError as error:
             raise EnvironmentFailure(f"privacy.key: {error}. Set the variable, or choose another mode than hash") from error
         except MissingDetectorError as error:
@@ -57,6 +58,22 @@ class BatchRedactor:
     def rules(self) -> RedactionRules:
         """What was done, to be done again when serving; complete once `redact` has seen a batch."""
         return dataclasses.replace(self._rules, columns=tuple(self._seen_columns))
+
+    def fresh(self) -> BatchRedactor:
+        """Returns another one, of the same rules and detectors, that has seen nothing yet; see `merge`."""
+        other = copy.copy(self)
+        other._seen_columns = dict.fromkeys(self._columns or ())
+        other._rows = other._redacted_rows = 0
+        other._counts = {}
+        return other
+
+    def merge(self, other: BatchRedactor) -> None:
+        """Adds what another one removed to what this one did. Each of them may have been at work in a thread of its own."""
+        self._seen_columns.update(other._seen_columns)
+        self._rows += other._rows
+        self._redacted_rows += other._redacted_rows
+        for entity, counts in other._counts.items():
+            self._counts.setdefault(entity, _Counts()).merge(counts)
 
     def redact(
         self, batch: pa.RecordBatch, text_columns: Sequence[str], segments: Mapping[str, pa.Array] | None = None
@@ -142,10 +159,12 @@ class BatchRedactor:
         if not found:
             return
         order = sorted(changed)
-        values = {
-            name: dict(zip(order, column.take(pa.array(order, pa.int64())).to_pylist(), strict=True))
-            for name, column in segments.items()
-        }
+        values: dict[str, dict[int, str]] = {}
+        for name, column in segments.items():
+            of_rows = column.take(pa.array(order, pa.int64())).to_pylist()
+            # A segment's value may itself be an address: whoever slices by customer has them. Most rows share a few values.
+            shown = {value: _NO_VALUE if value is None else self._redactor.redact(str(value)) for value in set(of_rows)}
+            values[name] = {row: shown[value] for row, value in zip(order, of_rows, strict=True)}
         rows_of: dict[str, set[int]] = collections.defaultdict(set)
         for column, row, entity in found:
             self._counts.setdefault(entity, _Counts()).columns[column] += 1
@@ -154,10 +173,7 @@ class BatchRedactor:
             counts = self._counts[entity]
             counts.rows += len(hit)
             for name, by_row in values.items():
-                # A segment's value may itself be an address: whoever slices by customer has them.
-                counts.segments[name].update(
-                    _NO_VALUE if by_row[row] is None else self._redactor.redact(str(by_row[row])) for row in hit
-                )
+                counts.segments[name].update(by_row[row] for row in hit)
 
 
 @dataclasses.dataclass
@@ -169,6 +185,12 @@ class _Counts:
     segments: dict[str, collections.Counter[str]] = dataclasses.field(
         default_factory=lambda: collections.defaultdict(collections.Counter)
     )
+
+    def merge(self, other: _Counts) -> None:
+        self.rows += other.rows
+        self.columns.update(other.columns)
+        for name, values in other.segments.items():
+            self.segments[name].update(values)
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -182,7 +204,10 @@ class _Counts:
 def _screens(triggers: Iterable[Trigger]) -> list[tuple[str, ...]]:
     """RE2 patterns: a text that any trigger fires on matches all patterns of one of these."""
     stems: dict[int, tuple[str, ...] | None] = {}
+    formed = [trigger for trigger in triggers if trigger.form]
     for trigger in triggers:
+        if trigger.form:
+            continue
         known = stems.get(trigger.digits, ())
         stems[trigger.digits] = None if known is None or not trigger.stems else (*known, *trigger.stems)
     screens = []
@@ -190,7 +215,9 @@ def _screens(triggers: Iterable[Trigger]) -> list[tuple[str, ...]]:
         wanted = stems[digits]
         screens.append(Trigger(digits, () if wanted is None else tuple(sorted(set(wanted)))).re2())
         if wanted is None:  # whatever has more digits passes here already
+            formed = [trigger for trigger in formed if trigger.digits < digits]
             break
+    screens += sorted({trigger.re2() for trigger in formed})
     return [*screens, (UNUSUAL_RE2,)] if screens else []
 
 

@@ -6,8 +6,8 @@
 
 Detectors find it, rules say which of it goes and what takes its place. Patterns are here, with a check where the kind of data has one
 (check digits of cards, accounts and identity numbers, addresses that parse), and words that introduce what has no form of its own. Names
-and street addresses have neither: a trained tagger is one more detector. When in doubt something is removed: a long order number looks
-like a phone number.
+and street addresses have neither: `tagger` finds them with a trained model, and `words` finds what a list holds. When in doubt something
+is removed: a long order number looks like a phone number.
 """
 
 from __future__ import annotations
@@ -17,7 +17,18 @@ import functools
 from serving.redaction.detectors import Detector, PatternDetector, Trigger
 from serving.redaction.plain_form import UNUSUAL_RE2
 from serving.redaction.redactor import MASK, MissingDetectorError, Redactor
-from serving.redaction.rules import DETECTORS, ENTITIES, FILE, GROUPS, EntityRule, MissingKeyError, Mode, RedactionRules, expand
+from serving.redaction.rules import (
+    DETECTORS,
+    ENTITIES,
+    FILE,
+    GROUPS,
+    DetectorFile,
+    EntityRule,
+    MissingKeyError,
+    Mode,
+    RedactionRules,
+    expand,
+)
 from serving.redaction.spans import FILLER, Span
 
 __all__ = [
@@ -29,6 +40,7 @@ __all__ = [
     "KINDS",
     "MASK",
     "Detector",
+    "DetectorFile",
     "EntityRule",
     "MissingDetectorError",
     "MissingKeyError",

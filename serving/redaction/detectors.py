@@ -18,14 +18,17 @@ class Trigger:
     Attributes:
         digits: At least so many ASCII digits.
         stems: At least one of these, without regard to case; none for any text.
+        form: Something that this matches, without regard to case, in the syntax that RE2 and Python share; empty for any text. Many
+            texts have a few digits, and most of them nothing else of a number that is mostly letters.
     """
 
     digits: int = 0
     stems: tuple[str, ...] = ()
+    form: str = ""
 
     def fires(self, lowered: str, digits: int) -> bool:
         """Says it of a text in plain form and lower case that has so many digits."""
-        if digits < self.digits:
+        if digits < self.digits or (self.form and not _compiled_form(self.form).search(lowered)):
             return False
         for stem in self.stems:  # a loop, as any() with a generator takes twice as long and this is asked of every text
             if stem in lowered:
@@ -39,7 +42,14 @@ class Trigger:
             patterns.append("[0-9]" + "[^0-9]*[0-9]" * (self.digits - 1))
         if self.stems:
             patterns.append(f"(?i)(?:{'|'.join(map(re.escape, self.stems))})")
+        if self.form:
+            patterns.append(f"(?i)(?:{self.form})")
         return tuple(patterns)
+
+
+@functools.cache
+def _compiled_form(form: str) -> re.Pattern[str]:
+    return re.compile(form, re.IGNORECASE)
 
 
 class Detector(abc.ABC):
@@ -65,6 +75,9 @@ class Detector(abc.ABC):
     def find(self, text: str) -> list[Span]:
         """Finds it in one."""
         return self.find_all([text])[0]
+
+    def close(self) -> None:  # noqa: B027 - most hold nothing
+        """Gives back what it holds besides memory, such as a model that is loaded."""
 
 
 Check = Callable[[str], bool]

@@ -14,14 +14,22 @@ _PRIORITY = 88
 _INTRODUCED_PRIORITY = 89
 
 
-def _number(name: str, pattern: str, check: Check | None, digits: int) -> PatternDetector:
-    """One that is found anywhere; `digits` is how many it has at least."""
+def _number(name: str, pattern: str, check: Check | None, digits: int, rare: bool = False) -> PatternDetector:
+    """One that is found anywhere.
+
+    Args:
+        name: The detector's and the entity's.
+        pattern: What it looks like, `rare` or not in the syntax of RE2.
+        check: See PatternDetector.
+        digits: How many it has at least.
+        rare: Whether texts with so many digits are frequent, and those that match the pattern are not.
+    """
     return PatternDetector(
         name,
         name,
         rf"(?<![a-z0-9])(?<![0-9][.,\-/])(?:{pattern})(?![a-z0-9]|[.,\-/][0-9])",
         priority=_PRIORITY,
-        trigger=Trigger(digits),
+        trigger=Trigger(digits, form=pattern if rare else ""),
         check=check,
     )
 
@@ -72,6 +80,7 @@ DETECTORS = (
         checksums.it_codice_fiscale,
         # Digits may be replaced by letters, the last ones first, where two people would share a code.
         3,
+        rare=True,
     ),
     _number("pl_pesel", r"[0-9]{2}[0-9][0-9][0-3][0-9]{6}", checksums.pl_pesel, 11),
     _number("br_cpf", r"[0-9]{3}\.?[0-9]{3}\.?[0-9]{3}-?[0-9]{2}", checksums.br_cpf, 11),
@@ -99,7 +108,7 @@ DETECTORS = (
     _number("tr_identity", r"[1-9][0-9]{10}", checksums.tr_identity, 11),
     _number("in_aadhaar", r"(?<![0-9] )[2-9][0-9]{3}[ \-][0-9]{4}[ \-][0-9]{4}(?! ?[0-9])", checksums.verhoeff, 12),
     _named("in_aadhaar", r"aadhaar|aadhar|uidai", ("aadha", "uidai"), r"[2-9][0-9]{3}[ \-]?[0-9]{4}[ \-]?[0-9]{4}", None, 12),
-    _number("in_pan", r"[a-z]{3}[abcfghljpt][a-z][0-9]{4}[a-z]", None, 4),
+    _number("in_pan", r"[a-z]{3}[abcfghljpt][a-z][0-9]{4}[a-z]", None, 4, rare=True),
     _number("cn_resident", rf"[1-9][0-9]{{5}}(?:18|19|20){_YYMMDD}[0-9]{{3}}[0-9x]", checksums.cn_resident, 17),
     _number("kr_rrn", rf"{_YYMMDD}-[1-8][0-9]{{6}}", checksums.kr_rrn, 13),
     _number("sg_nric", r"[stfgm][0-9]{7}[a-z]", checksums.sg_nric, 7),

@@ -65,10 +65,13 @@ class Redactor:
             raise MissingDetectorError(f"no detector is called {', '.join(missing)}; there are: {', '.join(there)}")
         if key is None and any(rule.mode is Mode.HASH for rule in self.rules.entities.values()):
             raise MissingKeyError(f"the rules replace personal data by keyed hashes, and their key {self.rules.key} is not here")
-        # By the digits they want, so that most texts are done with after the few that want none.
-        chosen = sorted(((there[name], entities) for name, entities in wanted.items()), key=lambda one: one[0].trigger.digits)
-        self._detectors = [(detector, entities, detector.trigger) for detector, entities in chosen]
-        self._digits = [trigger.digits for _, _, trigger in self._detectors]
+        self._detectors = [(there[name], entities) for name, entities in wanted.items()]
+        # By the digits they want, so that most texts are done with after the few that want none; many detectors share one.
+        by_trigger: dict[Trigger, list[int]] = {}
+        for number, (detector, _) in enumerate(self._detectors):
+            by_trigger.setdefault(detector.trigger, []).append(number)
+        self._triggers = sorted(by_trigger.items(), key=lambda one: one[0].digits)
+        self._digits = [trigger.digits for trigger, _ in self._triggers]
         # What a redactor, this or another, has put into a text is not looked at again. Other brackets are people's: "ann [at] example".
         names = "|".join(map(re.escape, {*ENTITIES, *self.rules.entities}))
         self._put_there = re.compile(rf"\[(?:{names})\]|\[[a-z][a-z0-9_]{{0,31}}:[0-9a-f]{{16}}\]|{MASK}")
@@ -79,7 +82,7 @@ class Redactor:
     @property
     def triggers(self) -> frozenset[Trigger]:
         """What texts have that any detector looks at."""
-        return frozenset(trigger for _, _, trigger in self._detectors)
+        return frozenset(trigger for trigger, _ in self._triggers)
 
     def find(self, text: str) -> list[Span]:
         """Finds personal data: disjoint spans of the text, by position."""
@@ -131,12 +134,13 @@ class Redactor:
         asked: dict[int, list[int]] = {}
         for row, text in texts.items():
             lowered, digits = text.lower(), len(_DIGIT.findall(text))
-            for number, (_, _, trigger) in enumerate(self._detectors[: bisect.bisect_right(self._digits, digits)]):
+            for trigger, numbers in self._triggers[: bisect.bisect_right(self._digits, digits)]:
                 if trigger.fires(lowered, digits):
-                    asked.setdefault(number, []).append(row)
+                    for number in numbers:
+                        asked.setdefault(number, []).append(row)
         found: dict[int, list[Span]] = {}
         for number, rows in asked.items():
-            detector, entities, _ = self._detectors[number]
+            detector, entities = self._detectors[number]
             if again and not detector.repeats:
                 continue
             for row, spans in zip(rows, detector.find_all([texts[row] for row in rows]), strict=True):

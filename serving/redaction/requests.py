@@ -20,8 +20,9 @@ from typing import Any
 
 import numpy as np
 
+from serving.redaction import tagger, words
 from serving.redaction.detectors import Detector
-from serving.redaction.redactor import Redactor
+from serving.redaction.redactor import MissingDetectorError, Redactor
 from serving.redaction.rules import FILE, RedactionRules
 
 
@@ -44,10 +45,12 @@ class RequestRedactor:
 
         Args:
             version: The SavedModel's folder.
-            detectors: See `Redactor`.
+            detectors: See `Redactor`. Word lists that the model carries are read without being named here; its tagger, which only
+                TensorFlow runs, is not.
 
         Raises:
             ValueError: Its rules cannot be read or followed: no rules, a detector or the key is missing.
+            MissingDetectorError: The same, where it is a detector.
             OSError: The file cannot be read.
         """
         try:
@@ -55,7 +58,22 @@ class RequestRedactor:
         except FileNotFoundError:
             return None
         rules = RedactionRules.loads(content)
-        return cls(rules, key=rules.read_key(), detectors=detectors)
+        given = list(detectors)
+        there = {detector.name for detector in given}
+        if tagger.NAME in rules.files and tagger.NAME not in there:
+            found = ", ".join(name for name, rule in rules.entities.items() if tagger.NAME in rule.detectors)
+            raise MissingDetectorError(
+                f"{found} is found by a trained tagger, which TensorFlow runs and which is not loaded here. Send text as it is to the "
+                "embedded server, which removes it, or load the tagger where TensorFlow is installed: "
+                "detectors=serving.server.tagging.carried(version)"
+            )
+        folder = (version / FILE).parent
+        given += [
+            words.read(entity, folder / rules.files[name].path)
+            for entity in rules.entities
+            if (name := words.detector_name(entity)) in rules.files and name not in there
+        ]
+        return cls(rules, key=rules.read_key(), detectors=given)
 
     def text(self, text: str) -> str:
         """One text."""

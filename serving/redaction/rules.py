@@ -73,6 +73,19 @@ class EntityRule:
     detectors: tuple[str, ...] = ()
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class DetectorFile:
+    """What a detector is made from, where it is not code: a trained model, a list of words.
+
+    Attributes:
+        path: A file or folder: in a pipeline where it is on this machine, in a model beside the rules.
+        sha256: Hash of its content.
+    """
+
+    path: str
+    sha256: str
+
+
 @dataclasses.dataclass(frozen=True)
 class RedactionRules:
     """Rules for the texts of one pipeline. Equal rules do equal things wherever they run.
@@ -82,12 +95,14 @@ class RedactionRules:
         columns: The text columns they are for.
         key: Where the key of hashes is, `env:NAME`; never the key.
         revision: Of the detectors that the rules were made for.
+        files: By name of the detector that is made from it.
     """
 
     entities: Mapping[str, EntityRule]
     columns: tuple[str, ...] = ()
     key: str | None = None
     revision: int = REVISION
+    files: Mapping[str, DetectorFile] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for entity, rule in self.entities.items():
@@ -127,6 +142,7 @@ class RedactionRules:
                 entity: {"mode": rule.mode.value, "detectors": list(rule.detectors)}
                 for entity, rule in sorted(self.entities.items())
             },
+            **({"files": {name: dataclasses.asdict(file) for name, file in sorted(self.files.items())}} if self.files else {}),
         }
 
     @classmethod
@@ -143,7 +159,8 @@ class RedactionRules:
             entities = {
                 entity: EntityRule(Mode(rule["mode"]), tuple(rule["detectors"])) for entity, rule in values["entities"].items()
             }
-            return cls(entities, tuple(values["columns"]), values["key"], int(values["revision"]))
+            files = {name: DetectorFile(file["path"], file["sha256"]) for name, file in values.get("files", {}).items()}
+            return cls(entities, tuple(values["columns"]), values["key"], int(values["revision"]), files)
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"these are no redaction rules: {type(error).__name__} at {error}") from error
 
@@ -177,8 +194,11 @@ class RedactionRules:
         return key
 
     def sha256(self) -> str:
-        """Returns the hash of what the rules do."""
-        return hashlib.sha256(json.dumps(self.to_json(), sort_keys=True).encode()).hexdigest()
+        """Returns the hash of what the rules do, wherever the files they need are."""
+        values = {**self.to_json(), "files": {name: file.sha256 for name, file in self.files.items()}}
+        if not self.files:
+            del values["files"]
+        return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
 def expand(names: Iterable[str]) -> tuple[str, ...]:

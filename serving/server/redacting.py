@@ -20,6 +20,7 @@ from serving.messages import DataType
 from serving.redaction.detectors import Detector
 from serving.redaction.requests import RequestRedactor
 from serving.redaction.rules import REVISION
+from serving.server import tagging
 from serving.server.errors import ServingError, StatusCode
 from serving.server.runtime import LoadedModel
 from serving.tensors import Tensor
@@ -38,13 +39,14 @@ class RedactingModel:
         redactor: What does it.
     """
 
-    def __init__(self, model: LoadedModel, redactor: RequestRedactor):
-        """Wraps a model, which it closes when it is closed."""
+    def __init__(self, model: LoadedModel, redactor: RequestRedactor, detectors: Sequence[Detector] = ()):
+        """Wraps a model, which it closes when it is closed, as it does the detectors."""
         self.signatures = model.signatures
         self.tags = model.tags
         self.tensorflow_version = model.tensorflow_version
         self.redactor = redactor
         self._model = model
+        self._detectors = tuple(detectors)
         self._texts, self._examples = _text_inputs(model.signatures, frozenset(redactor.rules.columns))
 
     def run(self, feeds: Mapping[str, Any], fetches: Sequence[str], timeout_ms: int = 0) -> list[Tensor]:
@@ -54,6 +56,8 @@ class RedactingModel:
     def close(self) -> None:
         """See `LoadedModel`."""
         self._model.close()
+        for detector in self._detectors:
+            detector.close()
 
     def _redacted(self, name: str, value: Any) -> Any:
         if name not in self._texts and name not in self._examples:
@@ -78,21 +82,25 @@ class RedactingModel:
         return Tensor.of(array.reshape(tensor.array.shape), DataType.DT_STRING)
 
 
-def redacting(model: LoadedModel, path: pathlib.Path, load_detectors: DetectorLoader | None = None) -> LoadedModel:
+def redacting(model: LoadedModel, path: pathlib.Path, load_detectors: DetectorLoader = tagging.carried) -> LoadedModel:
     """The model itself if it carries no rules.
 
     Args:
         model: A loaded model.
         path: Its folder.
-        load_detectors: Loads detectors that the model carries, such as a tagger.
+        load_detectors: Loads the detectors that the model carries and that are more than words or patterns: its tagger.
 
     Raises:
         ServingError: FAILED_PRECONDITION if its rules cannot be followed here: it would see what it was not trained on, and what it was
             promised not to see.
     """
+    detectors: Sequence[Detector] = ()
     try:
-        redactor = RequestRedactor.load(path, detectors=load_detectors(path) if load_detectors else ())
+        detectors = load_detectors(path)
+        redactor = RequestRedactor.load(path, detectors=detectors)
     except (ValueError, OSError) as error:
+        for detector in detectors:
+            detector.close()
         raise ServingError(
             StatusCode.FAILED_PRECONDITION, f"The model's rules against personal data cannot be followed: {error}"
         ) from error
@@ -104,7 +112,7 @@ def redacting(model: LoadedModel, path: pathlib.Path, load_detectors: DetectorLo
             "redacted differently",
             *(path, redactor.rules.revision, REVISION),
         )
-    return RedactingModel(model, redactor)
+    return RedactingModel(model, redactor, detectors)
 
 
 def _text_inputs(signatures: Mapping[str, Any], columns: frozenset[str]) -> tuple[frozenset[str], frozenset[str]]:

@@ -63,7 +63,7 @@ class TestRedact:
         assert redacted(BatchRedactor(PrivacyOptions()), TEXTS) == TEXTS
 
     def test_a_tagger_sees_every_text(self):
-        redactor = BatchRedactor(PrivacyOptions(redact=["person"]), detectors=[Names()])
+        redactor = BatchRedactor(PrivacyOptions(redact=["person"], tagger="tagger"), detectors=[Names()])
         assert redacted(redactor, ["Ann is here", None, "nobody"]) == ["[person] is here", None, "nobody"]
 
     def test_hashes_of_equal_values_are_equal(self):
@@ -74,7 +74,11 @@ class TestRedact:
     @pytest.mark.parametrize(
         ("options", "error", "message"),
         [
-            (PrivacyOptions(redact=["person"]), UsageError, "privacy.redact: no detector is called tagger"),
+            (
+                PrivacyOptions(redact=["person"], tagger="no/such/tagger"),
+                UsageError,
+                "privacy.tagger: there is nothing at no/such/tagger",
+            ),
             (PrivacyOptions(redact={"email": {"mode": "hash"}}, key="env:K"), EnvironmentFailure, "their key env:K is not here"),
         ],
     )
@@ -119,7 +123,20 @@ class TestIsWhatOneByOneWouldBe:
             "é",
             "\n",
         ),
-        *("RSSMRA85T10A562S", "AB123456C", "order no 12", "Born on 3 May 1990", "12", "3", "-", " ", "is", "and", "ПАРОЛЬ: x12"),
+        *(
+            "RSSMRA85T10A562S",
+            "ABCPE1234F",
+            "AB123456C",
+            "order no 12",
+            "Born on 3 May 1990",
+            "12",
+            "3",
+            "-",
+            " ",
+            "is",
+            "and",
+            "ПАРОЛЬ: x12",
+        ),
     )
 
     @pytest.mark.parametrize("seed", range(3))
@@ -135,6 +152,10 @@ class TestIsWhatOneByOneWouldBe:
         options = PrivacyOptions(redact={entity: {"detectors": [name]}})
         alone = Redactor(options.rules([]))
         assert redacted(BatchRedactor(options), list(self.PIECES)) == [alone.redact(text) for text in self.PIECES]
+
+    def test_a_few_digits_alone_are_not_worth_a_look(self):
+        texts = pa.array(["set the timer to 53 minutes and 20 seconds", "my pan is ABCPE1234F", "rssmra 85t10 a562s"])
+        assert BatchRedactor(PATTERNS)._worth_a_look(texts).tolist() == [False, True, True]
 
 
 class TestAudit:
@@ -163,6 +184,18 @@ class TestAudit:
             "phone": {"mode": "placeholder", "found": 1, "rows": 1, "columns": {"text": 1}, "segments": {"language": {"de": 1}}},
         }
         assert audit["rules_sha256"] == redactor.rules.sha256()
+
+    def test_parts_that_were_redacted_apart_add_up(self):
+        texts, languages = [*TEXTS, "a@b.org", "c@d.org"], [*["en", "de"] * (len(TEXTS) // 2 + 1)][: len(TEXTS)] + ["de", "fr"]
+        whole, merged = BatchRedactor(PATTERNS), BatchRedactor(PATTERNS)
+        whole.redact(batch(texts), ["text"], {"language": pa.array(languages)})
+        for start in range(0, len(texts), 3):
+            part = merged.fresh()
+            part.redact(batch(texts[start : start + 3]), ["text"], {"language": pa.array(languages[start : start + 3])})
+            merged.merge(part)
+        assert merged.audit() == whole.audit()
+        assert merged.rules == whole.rules
+        assert merged.fresh().audit()["entities"] == {}
 
     def test_never_holds_a_value(self):
         redactor = BatchRedactor(PATTERNS)

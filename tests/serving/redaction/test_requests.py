@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from serving.messages import Example
-from serving.redaction import FILE, MissingDetectorError, MissingKeyError, RedactionRules
+from serving.redaction import FILE, DetectorFile, EntityRule, MissingDetectorError, MissingKeyError, RedactionRules
 from serving.redaction.requests import RequestRedactor
 
 REDACTOR = RequestRedactor(RedactionRules.of(["email", "phone"], ["text"]))
@@ -79,3 +79,12 @@ class TestLoad:
         tagged = b'{"format":1,"revision":1,"columns":[],"key":null,"entities":{"person":{"mode":"mask","detectors":["tagger"]}}}'
         with pytest.raises(MissingDetectorError, match="tagger"):
             RequestRedactor.load(self.write(tmp_path, tagged))
+
+    def test_who_cannot_run_the_tagger_is_told_who_can(self, tmp_path):
+        rules = RedactionRules(
+            {"person": EntityRule(detectors=("tagger",))}, ("text",), files={"tagger": DetectorFile("tagger", "5f")}
+        )
+        with pytest.raises(
+            MissingDetectorError, match="person is found by a trained tagger, .* Send text as it is to the embedded server"
+        ):
+            RequestRedactor.load(self.write(tmp_path, rules))

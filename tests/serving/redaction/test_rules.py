@@ -3,7 +3,7 @@ import pickle
 
 import pytest
 
-from serving.redaction import DETECTORS, ENTITIES, GROUPS, EntityRule, MissingKeyError, Mode, RedactionRules, expand
+from serving.redaction import DETECTORS, ENTITIES, GROUPS, DetectorFile, EntityRule, MissingKeyError, Mode, RedactionRules, expand
 
 HASHED = {"email": EntityRule(Mode.HASH, ("email_address",))}
 
@@ -22,6 +22,13 @@ class TestRules:
         assert RedactionRules.of(["email", "card"]).sha256() == RedactionRules.of(["card", "email"]).sha256()
         assert RedactionRules.of(["email"]).sha256() != RedactionRules.of(["email"], ["text"]).sha256()
         assert RedactionRules.of(["email"]).sha256() != RedactionRules(HASHED, key="env:KEY").sha256()
+
+    def test_files_count_by_their_content_wherever_they_are(self):
+        def rules(path, content):
+            return RedactionRules({"x": EntityRule(detectors=("x_words",))}, files={"x_words": DetectorFile(path, content)})
+
+        assert RedactionRules.loads(rules("a.txt", "5f").dumps()) == rules("a.txt", "5f")
+        assert rules("a.txt", "5f").sha256() == rules("b/c.txt", "5f").sha256() != rules("a.txt", "60").sha256()
 
     def test_groups_stand_for_what_is_in_them(self):
         assert expand(["email", "national_id", "email"]) == ("email", *GROUPS["national_id"])

@@ -1,0 +1,113 @@
+"""The trained tagger run by the server's own runtime: what ingestion and the server do with it is the same, to the library.
+
+    tagger = tagging.load(pathlib.Path("serving/tagger/1732176000"))
+    tagger.find("my name is Ann Smith")
+    RequestRedactor.load(version, detectors=tagging.carried(version))       # in a program that has TensorFlow's wheel installed
+
+Needs TensorFlow's libraries and not its Python package.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib.machinery
+import pathlib
+import sys
+from collections.abc import Sequence
+
+import numpy as np
+
+from serving.messages import DataType
+from serving.redaction import tagger
+from serving.redaction.rules import FILE
+from serving.server.errors import ServingError, StatusCode
+from serving.server.runtime import LoadedModel, LoadOptions, Runtime, TensorFlowRuntime
+from serving.tensors import Tensor
+
+_SIGNATURE = "serving_default"
+_LABELS, _SCORES = "top_labels", "top_scores"
+
+
+class TaggerModel:
+    """A classification model of words; see `serving.redaction.tagger.Model`. Thread-safe."""
+
+    def __init__(self, model: LoadedModel):
+        """Wraps a loaded model.
+
+        Raises:
+            ValueError: It is no tagger: it wants other columns, or does not answer every label's score.
+        """
+        signature = model.signatures.get(_SIGNATURE)
+        inputs = set(signature.inputs) if signature is not None else set()
+        if signature is None or inputs != {tagger.COLUMN} or not {_LABELS, _SCORES} <= set(signature.outputs):
+            raise ValueError(
+                f"this is no tagger: the signature {_SIGNATURE} of one takes {tagger.COLUMN} and answers {_LABELS} and {_SCORES}; this one "
+                f"takes {', '.join(sorted(inputs)) or 'nothing'}. Train a tagger: parlance run pipeline/configs/tagger.yaml"
+            )
+        self._model = model
+        self._input = signature.inputs[tagger.COLUMN].name
+        self._fetches = [signature.outputs[name].name for name in (_LABELS, _SCORES)]
+
+    def __call__(self, words: Sequence[str]) -> list[dict[str, float]]:
+        """Runs the model."""
+        labels, scores = self._model.run({self._input: Tensor.of(_strings(words), DataType.DT_STRING)}, self._fetches)
+        return [
+            dict(zip(map(bytes.decode, row), values, strict=True))
+            for row, values in zip(labels.array.tolist(), scores.array.tolist(), strict=True)
+        ]
+
+    def close(self) -> None:
+        """See `LoadedModel`."""
+        self._model.close()
+
+
+def load(folder: pathlib.Path, runtime: Runtime | None = None) -> tagger.Tagger:
+    """Loads a tagger.
+
+    Args:
+        folder: Its SavedModel.
+        runtime: What runs it; TensorFlow's libraries, if not given.
+
+    Raises:
+        ValueError: The folder holds none, or TensorFlow's libraries are not here.
+    """
+    try:
+        loaded = (runtime or _runtime()).load(folder, LoadOptions())
+    except ServingError as error:
+        raise ValueError(f"the tagger in {folder} cannot be loaded: {error}") from error
+    try:
+        return tagger.Tagger(TaggerModel(loaded))
+    except ValueError:
+        loaded.close()
+        raise
+
+
+def carried(version: pathlib.Path, runtime: Runtime | None = None) -> Sequence[tagger.Tagger]:
+    """Loads the tagger that a model version carries beside its rules; none if it carries none."""
+    folder = (version / FILE).parent / tagger.NAME
+    return [load(folder, runtime)] if folder.is_dir() else []
+
+
+@functools.cache
+def _runtime() -> Runtime:
+    """The process's runtime. Where something stands in for TensorFlow's Python package, as in a worker that starts without it, the
+    libraries are looked for on the path.
+
+    Raises:
+        ServingError: They are not there or cannot be loaded.
+    """
+    if "tensorflow" not in sys.modules or sys.modules["tensorflow"].__spec__ is not None:
+        return TensorFlowRuntime.load_library()
+    spec = importlib.machinery.PathFinder.find_spec("tensorflow")
+    if spec is None or not spec.submodule_search_locations:
+        raise ServingError(StatusCode.UNAVAILABLE, "the package tensorflow is not installed; its libraries run the tagger")
+    try:
+        return TensorFlowRuntime(pathlib.Path(next(iter(spec.submodule_search_locations))))
+    except OSError as error:
+        raise ServingError(StatusCode.UNAVAILABLE, f"cannot load TensorFlow's libraries: {error}") from error
+
+
+def _strings(values: Sequence[str]) -> np.ndarray:
+    array = np.empty(len(values), object)
+    array[:] = [value.encode("utf-8", "surrogatepass") for value in values]
+    return array
