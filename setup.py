@@ -18,6 +18,7 @@ RUNTIME = [
     "grpcio>=1.76,<1.86",
     "protobuf>=6.31",  # their messages, in a pool of their own
     "pyarrow>=18",  # table readers (CSV, JSONL, Parquet)
+    "isal>=1.7",  # gzip by the processor's vector instructions: five times as fast as zlib at its quickest, and no larger
     "google-crc32c>=1.5",  # checksums of TFRecord frames, written without importing TensorFlow
     "numpy>=1.26",
     "scipy>=1.11",  # sparse products, in which evaluation sums rows by slice

@@ -1,22 +1,28 @@
 """Ingestion of voice commands, beside stock TFX's CsvExampleGen, and how its memory grows with rows.
 
     python -m benchmarks.intents [--rows N]... [--rounds N] [--stock-limit N]
+    python -m benchmarks.intents --profile {csv,parquet} [--rows N]
 
 Utterances are drawn from the grammar of the default job, written as CSV and as Parquet, and ingested by each side as a command of its
 own: our node (schema, conforming, splits by group, fingerprint, quarantine, examples) and TFX's (type inference, splits by hash,
 examples). Beyond `--stock-limit` rows only ours is measured. Rows a second are of the ingestion itself, without imports, which both
-sides time in their own process; wall time and memory are of the whole command. The last line is one JSON object.
+sides time in their own process; wall time, processor time and memory are of the whole command. The last line is one JSON object.
+
+`--profile` does nothing but ingest once in a single thread, and prints the functions that take the most time.
 """
 
 from __future__ import annotations
 
 import argparse
+import cProfile
 import json
 import pathlib
+import pstats
 import sys
 import tempfile
 import time
 from typing import Any
+from unittest import mock
 
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
@@ -29,6 +35,7 @@ _LANGUAGES = ("de", "el", "en", "es", "fr", "nl", "pl", "pt", "ru", "th")
 _ROWS = (60_000, 1_000_000)
 # More are drawn again from the beginning: rows may repeat, as messages do.
 _DISTINCT_ROWS = 60_000
+_MOST_FUNCTIONS = 30
 
 
 def write_tables(folder: pathlib.Path, rows: int) -> None:
@@ -71,6 +78,22 @@ def ours(folder: str, kind: str) -> dict[str, Any]:
         started = time.perf_counter()
         summary = ingest(options, schema_file.read(_SCHEMA), None, f"{scratch}/examples", f"{scratch}/quarantine")
         return {"rows": sum(summary["rows"].values()), "seconds": time.perf_counter() - started}
+
+
+def profile(rows: int, kind: str) -> None:
+    """Prints where the time of an ingestion goes."""
+    from components.ingestion import in_order
+
+    profiler = cProfile.Profile()
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        # The profiler sees one thread, so what is worked on side by side is worked on in that.
+        mock.patch.object(in_order, "in_order", lambda work, items: (work(item) for item in items)),
+    ):
+        write_tables(pathlib.Path(folder), rows)
+        ours(folder, kind)  # imports, and tables that are made once
+        profiler.runcall(ours, folder, kind)
+    pstats.Stats(profiler).strip_dirs().sort_stats("tottime").print_stats(_MOST_FUNCTIONS)
 
 
 def stock(folder: str, kind: str) -> dict[str, Any]:
@@ -125,6 +148,7 @@ def main() -> None:
     )
     parser.add_argument("--rounds", type=int, default=1, help="runs of each side (default: %(default)s)")
     parser.add_argument("--stock-limit", type=int, default=1_000_000, metavar="N", help="rows beyond which stock is left out")
+    parser.add_argument("--profile", choices=("csv", "parquet"), help="show where our time goes instead")
     parser.add_argument("--side", choices=("ours", "stock"), help=argparse.SUPPRESS)
     parser.add_argument("--folder", help=argparse.SUPPRESS)
     parser.add_argument("--kind", help=argparse.SUPPRESS)
@@ -132,15 +156,18 @@ def main() -> None:
     if options.side:
         print(json.dumps({"ours": ours, "stock": stock}[options.side](options.folder, options.kind)))
         return
+    if options.profile:
+        profile((options.rows or _ROWS)[0], options.profile)
+        return
     results = [compare(rows, options.rounds, rows <= options.stock_limit) for rows in options.rows or _ROWS]
-    print("| rows | side | seconds | rows a second | command, wall s | peak memory MiB |")
-    print("|---|---|---|---|---|---|")
+    print("| rows | side | seconds | rows a second | command, wall s | processor s | peak memory MiB |")
+    print("|---|---|---|---|---|---|---|")
     for result in results:
         for name, numbers in result.items():
             if name != "rows":
                 print(
                     f"| {result['rows']:,} | {name} | {numbers['seconds']:.1f} | {numbers['rows_per_s']:,} | {numbers['wall_s']:.1f} "
-                    f"| {numbers['peak_mib']:.0f} |"
+                    f"| {numbers['cpu_s']:.1f} | {numbers['peak_mib']:.0f} |"
                 )
     last = results[-1]
     stock_side = last.get("stock csv")

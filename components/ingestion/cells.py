@@ -63,7 +63,9 @@ def plain(array: pa.Array, name: str, sieve: Sieve) -> pa.Array:
 
 def _plain_text(array: pa.Array, name: str, sieve: Sieve) -> pa.Array:
     # Arrow believes a string column's word for its encoding; only a cast from binary looks at the bytes.
-    raw = array.cast(pa.large_binary())
+    raw = array.view(pa.binary()) if pa.types.is_string(array.type) else array
+    if not pa.types.is_binary(raw.type):
+        raw = raw.cast(pa.large_binary())
     try:
         values = raw.cast(pa.string())
     except pa.ArrowInvalid:
@@ -71,8 +73,18 @@ def _plain_text(array: pa.Array, name: str, sieve: Sieve) -> pa.Array:
         valid = pa.array([_is_utf8(cell) for cell in raw.to_pylist()], pa.bool_())
         sieve.reject(pc.invert(valid), f"{name}: invalid UTF-8")
         values = keep(raw, valid).cast(pa.string())
-    sieve.reject(pc.match_substring(values, "\0"), f"{name}: NUL byte")
+    if _lowest_byte(values) == 0:
+        sieve.reject(pc.match_substring(values, "\0"), f"{name}: NUL byte")
     return values
+
+
+def _lowest_byte(values: pa.StringArray) -> int:
+    _, offsets_buffer, data = values.buffers()
+    if data is None or not len(values):
+        return 255
+    offsets = np.frombuffer(offsets_buffer, np.int32)
+    first, last = offsets[values.offset], offsets[values.offset + len(values)]
+    return int(np.frombuffer(data, np.uint8)[first:last].min(initial=255))
 
 
 def _is_utf8(cell: bytes | None) -> bool:
@@ -95,6 +107,8 @@ def keep(values: pa.Array, where: pa.BooleanArray) -> pa.Array:
 
     `pyarrow.compute.if_else` would say the same, but in pyarrow 18 it returns corrupt offsets for a slice of a string column.
     """
+    if not where.false_count and not pc.and_(where.is_null(), values.is_valid()).true_count:
+        return values  # nearly always, and without a copy
     return pc.replace_with_mask(values, pc.invert(where), pa.scalar(None, values.type))
 
 

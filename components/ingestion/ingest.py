@@ -12,7 +12,7 @@ import errno
 import json
 import pathlib
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -21,10 +21,24 @@ import pyarrow.compute as pc
 from tensorflow_metadata.proto.v0 import schema_pb2
 
 from components.errors import EnvironmentFailure, UsageError
-from components.ingestion import columns, derive, encode, leaks, near_duplicates, quarantine, readers, row_hash, splits
+from components.ingestion import (
+    columns,
+    derive,
+    encode,
+    in_order,
+    language,
+    leaks,
+    near_duplicates,
+    quarantine,
+    readers,
+    row_hash,
+    sample,
+    splits,
+    text_statistics,
+)
 from components.ingestion.conform import MISSING_LABEL, check_roles, conform
 from components.ingestion.fingerprint import Fingerprint
-from components.ingestion.options import SPLITS, DataOptions
+from components.ingestion.options import SPLITS, DataOptions, sample_name
 from components.privacy.batch import BatchRedactor
 from components.privacy.options import PrivacyOptions
 
@@ -66,12 +80,14 @@ def ingest(
       privacy: The `privacy:` section. What it removes is gone before a row is hashed, split, counted or written.
 
     Returns:
-      The summary: `rows` by split and `quarantined`; `quarantine_reasons` with their rows, and `quarantine_segments`, the same by
-      segment column and value, of rows that could be read; `fingerprint`, the SHA-256 of the stored rows as a multiset (order, files
-      and splits do not matter, column names and types do), and `split_fingerprints`, that of each split; `labels`, rows by split and
-      label; `segments`, stored rows by segment column and value, and `test_segments`, those of the test split; `ignored_columns`,
-      those of the table that are not stored; `empty_columns`, stored ones without a single value; `notes`, sentences; `leaks`, see
-      LeakWatch.report; `privacy`, what was removed by kind of personal data, see BatchRedactor.audit; `seconds`; `bytes` on disk.
+      The summary: `rows` by split and `quarantined`; `sample`, the share of the table they are; `quarantine_reasons` with their
+      rows, and `quarantine_segments`, the same by segment column and value, of rows that could be read; `fingerprint`, the
+      SHA-256 of the stored rows as a multiset (order, files and splits do not matter, column names and types do), and
+      `split_fingerprints`, that of each split; `labels`, rows by split and label; `segments`, stored rows by segment column and
+      value, and `test_segments`, those of the test split; `ignored_columns`, those of the table that are not stored; `missing`,
+      stored rows without a value by column, and `empty_columns`, those without a single one; `notes`, sentences; `texts`, see
+      TextStatistics.report; `languages`, see Agreement.report; `leaks`, see LeakWatch.report; `privacy`, what was removed by kind
+      of personal data, see BatchRedactor.audit; `seconds`; `bytes` on disk.
 
     Raises:
       UsageError: The options, the schema and the table do not fit together, or the table cannot make a model: no rows, one class,
@@ -82,55 +98,168 @@ def ingest(
     check_roles(options, schema)
     privacy = privacy or PrivacyOptions()
     redactor = BatchRedactor(privacy, privacy.read_key())
-    table = _Table(options, schema, paths)
-    plan = splits.plan(options, table.scan)
-    tally = _Tally(options, schema)
+    languages = language.LanguageColumn(options, schema)
+    table = _Table(options, schema, paths, languages.optional)
+    work = _ChunkWork(options, schema, splits.plan(options, table.scan), redactor, languages)
+    counts = work.no_counts()
     watch = leaks.LeakWatch(options, schema)
-    reasons = quarantine.SegmentReasons(tally.segment_columns)
     skipped: collections.Counter[str] = collections.Counter()
     with _disk(output_dir, quarantine_dir), contextlib.ExitStack() as stack:
         set_aside = quarantine.QuarantineWriter(_folder(quarantine_dir))
+        # The summary is written last: where it is, all else is there.
+        (_folder(output_dir) / SUMMARY_FILE).unlink(missing_ok=True)
         writers = [stack.enter_context(encode.ExampleWriter(_folder(output_dir) / f"Split-{name}")) for name in SPLITS]
-        for chunk in table.chunks(table.needed):
-            sieve = quarantine.Sieve(chunk.positions)
-            rows = conform(chunk.rows, schema, options, sieve)
-            rows = redactor.redact(rows, options.text, {name: rows.column(name) for name in tally.segment_columns})
-            cells = row_hash.hash_columns(rows)
-            hashes = row_hash.join(cells, rows.num_rows)
-            exact, near, texts = near_duplicates.hash_texts(rows, options.text, cells)
-            units = hashes if options.split.allow_near_duplicates else np.where(texts, near, hashes)
-            assigned = plan.assign(chunk.rows, units, sieve)
-            assigned[~sieve.kept()] = _NO_SPLIT
-            watch.add(assigned, rows, exact, near, texts)
-            skipped.update(chunk.skipped)
-            set_aside.write(chunk.source, [*chunk.rejected, *sieve.rejected()])
-            reasons.add(rows, sieve)
-            for code, writer in enumerate(writers):
-                part = rows.filter(pa.array(assigned == code))
-                writer.write(part)
-                tally.count(code, part, hashes[assigned == code])
-        tally.check(set_aside.reasons)
+        chunks = stack.enter_context(contextlib.closing(in_order.in_order(work, table.chunks(table.needed))))
+        for done in chunks:
+            watch.add(done.assigned, done.rows, done.exact, done.near, done.texts)
+            skipped.update(done.skipped)
+            set_aside.write(done.source, done.rejected)
+            counts.merge(done.counts)
+            for writer, blocks in zip(writers, done.blocks, strict=True):
+                writer.append(blocks)
+        counts.tally.check(set_aside.reasons)
+    tally = counts.tally
     segments = _most_common(tally.segments(*SPLITS))
     summary = {
         "rows": {**dict(zip(SPLITS, tally.rows, strict=True)), "quarantined": set_aside.reasons.total()},
+        "sample": options.sample,
         "quarantine_reasons": dict(set_aside.reasons.most_common()),
-        "quarantine_segments": reasons.by_value(segments),
+        "quarantine_segments": counts.reasons.by_value(segments),
         "fingerprint": tally.fingerprint(),
         "split_fingerprints": tally.split_fingerprints(),
         "labels": {name: dict(sorted(labels.items())) for name, labels in zip(SPLITS, tally.labels, strict=True)},
         "segments": segments,
         "test_segments": _most_common(tally.segments("test")),
         "ignored_columns": table.ignored(),
+        "missing": {name: sum(tally.rows) - values for name, values in tally.values.items()},
         "empty_columns": sorted(name for name, values in tally.values.items() if not values),
-        "notes": [*plan.notes, *(f"{count} {what} were skipped" for what, count in skipped.items())],
+        "notes": [*work.plan.notes, *(f"{count} {what} were skipped" for what, count in skipped.items())],
+        "texts": counts.texts.report(),
+        "languages": counts.languages.report(options.language),
         "leaks": watch.report(),
-        "privacy": redactor.audit(),
+        "privacy": counts.redactor.audit(),
         "seconds": round(time.monotonic() - started, 3),
         "bytes": sum(writer.bytes for writer in writers),
     }
     with _disk(output_dir):
+        counts.texts.write(output_dir)
         (pathlib.Path(output_dir) / SUMMARY_FILE).write_text(json.dumps(summary, indent=2, ensure_ascii=False), encoding="utf-8")
     return summary
+
+
+@dataclasses.dataclass(frozen=True)
+class _Counts:
+    """What is counted of rows, those of a chunk or all of them.
+
+    Every one has a `merge` that adds what another one of its kind counted; chunks are merged in the order of reading.
+    """
+
+    tally: _Tally
+    reasons: quarantine.SegmentReasons
+    redactor: BatchRedactor
+    texts: text_statistics.TextStatistics
+    languages: language.Agreement
+
+    def merge(self, other: _Counts) -> None:
+        """Adds what was counted of other rows."""
+        for field in dataclasses.fields(self):
+            getattr(self, field.name).merge(getattr(other, field.name))
+
+
+@dataclasses.dataclass(frozen=True)
+class _Done:
+    """What became of a chunk.
+
+    Attributes:
+      source: The name of the file, table or collection.
+      skipped: See `readers.Chunk`.
+      rejected: The rows set aside.
+      rows: The schema's columns of all rows, personal data removed.
+      assigned: int8 [rows], indices into `SPLITS`; below zero for rows set aside.
+      exact: uint64 [rows], hashes of the rows' texts.
+      near: uint64 [rows], hashes that near duplicates share.
+      texts: bool [rows], whether there is a text.
+      blocks: The stored rows by split, ready to be written.
+      counts: What was counted.
+    """
+
+    source: str
+    skipped: Mapping[str, int]
+    rejected: list[quarantine.Rejected]
+    rows: pa.RecordBatch
+    assigned: np.ndarray
+    exact: np.ndarray
+    near: np.ndarray
+    texts: np.ndarray
+    blocks: list[list[encode.Block]]
+    counts: _Counts
+
+
+class _ChunkWork:
+    """All that is done with a chunk and needs no other one.
+
+    Attributes:
+      plan: How rows become splits.
+    """
+
+    def __init__(
+        self,
+        options: DataOptions,
+        schema: schema_pb2.Schema,
+        plan: splits.Plan,
+        redactor: BatchRedactor,
+        languages: language.LanguageColumn,
+    ):
+        self.plan = plan
+        self._options = options
+        self._schema = schema
+        self._redactor = redactor
+        self._languages = languages
+
+    def no_counts(self) -> _Counts:
+        """Returns the counts of no rows."""
+        tally = _Tally(self._options, self._schema)
+        return _Counts(
+            tally,
+            quarantine.SegmentReasons(tally.segment_columns),
+            self._redactor.fresh(),
+            text_statistics.TextStatistics(self._options.text),
+            language.Agreement(),
+        )
+
+    def __call__(self, chunk: readers.Chunk) -> _Done:
+        """Brings the rows of a chunk to the schema, draws their splits, counts and encodes them.
+
+        Called in several threads at once: it changes nothing but what it makes. What is to be known of all rows is counted in a member
+        of `_Counts`, which are merged afterwards.
+        """
+        counts = self.no_counts()
+        chunk = sample.thin(chunk, self._options)
+        sieve = quarantine.Sieve(chunk.positions)
+        # As it was written, before anything is taken out of it.
+        read, spoken = self._languages.read(chunk.rows)
+        rows = conform(read, self._schema, self._options, sieve)
+        segments = {name: rows.column(name) for name in counts.tally.segment_columns}
+        rows = counts.redactor.redact(rows, self._options.text, segments)
+        cells = row_hash.hash_columns(rows)
+        hashes = row_hash.join(cells, rows.num_rows)
+        plain = {name: near_duplicates.plain_form(rows.column(name)) for name in self._options.text}
+        exact, near, texts = near_duplicates.hash_texts(rows, self._options.text, cells, plain)
+        units = hashes if self._options.split.allow_near_duplicates else np.where(texts, near, hashes)
+        assigned = self.plan.assign(chunk.rows, units, sieve)
+        assigned[~sieve.kept()] = _NO_SPLIT
+        counts.reasons.add(rows, sieve)
+        detected = None if spoken is None else {self._languages.text: spoken.detected}
+        counts.texts.add(assigned, rows, plain, near, detected)
+        if spoken is not None:
+            counts.languages.add(spoken, assigned != _NO_SPLIT)
+        blocks = []
+        for code in range(len(SPLITS)):
+            part = rows.filter(pa.array(assigned == code))
+            counts.tally.count(code, part, hashes[assigned == code])
+            blocks.append(list(encode.blocks(part)))
+        rejected = [*chunk.rejected, *sieve.rejected()]
+        return _Done(chunk.source, chunk.skipped, rejected, rows, assigned, exact, near, texts, blocks, counts)
 
 
 class _Table:
@@ -140,7 +269,8 @@ class _Table:
       needed: Every column someone needs, read or derived, each with who needs it.
     """
 
-    def __init__(self, options: DataOptions, schema: schema_pb2.Schema, paths: list[str] | None):
+    def __init__(self, options: DataOptions, schema: schema_pb2.Schema, paths: list[str] | None, optional: str | None = None):
+        self._optional = optional
         self._source = options.source
         self._paths = paths
         self._stored = {feature.name for feature in schema.feature}
@@ -164,7 +294,7 @@ class _Table:
         for chunk in readers.read_batches(self._source, self._paths, raw):
             self._seen.update(dict.fromkeys(chunk.columns))
             if not self._columns_vary():
-                _require(raw, chunk.columns)
+                self._require(raw, chunk.columns)
             if clash := sorted(self._derived.keys() & set(chunk.columns)):
                 names = ", ".join(map(repr, clash))
                 raise UsageError(f"data.derive makes {names}, but the table has it already; choose another name")
@@ -176,11 +306,16 @@ class _Table:
                     rows = rows.append_column(name, expression.evaluate(rows))
             yield dataclasses.replace(chunk, rows=rows)
         if self._seen:
-            _require(raw, self._seen)
+            self._require(raw, self._seen)
 
     def ignored(self) -> list[str]:
         """Lists the table's columns that are not stored."""
         return [name for name in self._seen if name not in self._stored]
+
+    def _require(self, raw: dict[str, str], there: Collection[str]) -> None:
+        for name, asked_by in raw.items():
+            if name != self._optional:
+                columns.require([name], there, asked_by)
 
     def _columns_vary(self) -> bool:
         return readers.columns_vary(self._source)
@@ -225,6 +360,17 @@ class _Tally:
             self.values[name] += len(column) - column.null_count
         self._fingerprints[split].add(hashes)
 
+    def merge(self, other: _Tally) -> None:
+        """Adds what another one counted."""
+        for split in range(len(SPLITS)):
+            self.rows[split] += other.rows[split]
+            self.labels[split].update(other.labels[split])
+            for name, counter in self._segments[split].items():
+                counter.update(other._segments[split][name])
+            self._fingerprints[split].join([other._fingerprints[split]])
+        for name, values in other.values.items():
+            self.values[name] += values
+
     def segments(self, *of: str) -> dict[str, collections.Counter[str]]:
         """Returns rows by value, by segment column, over some splits."""
         counted = [self._segments[SPLITS.index(split)] for split in of]
@@ -248,8 +394,9 @@ class _Tally:
           UsageError: See `ingest`.
         """
         label, stored = self._options.label, sum(self.rows)
+        of_sample = f" in a {sample_name(self._options.sample)}" if self._options.sample < 1 else ""
         if not stored and not reasons:
-            raise UsageError("The table has no rows")
+            raise UsageError(f"The table has no rows{of_sample}")
         if not stored:
             if set(reasons) == {MISSING_LABEL}:
                 raise UsageError(f"data.label {label!r} has no value in any of {reasons.total()} rows; name another column")
@@ -267,7 +414,7 @@ class _Tally:
                 together = self._options.text and not self._options.split.allow_near_duplicates
                 hint = " (near duplicates stay together unless data.split.allow_near_duplicates)" if together else ""
                 raise UsageError(
-                    f"The {name} split is empty ({sizes} rows)."
+                    f"The {name} split is empty ({sizes} rows{of_sample})."
                     f" Give more rows, a larger share in data.split, or another split than by {self._options.split.by}{hint}"
                 )
         if len(self.labels[0]) < 2:
@@ -276,11 +423,6 @@ class _Tally:
 
 def _most_common(segments: dict[str, collections.Counter[str]]) -> dict[str, dict[str, int]]:
     return {name: dict(values.most_common(_MOST_SEGMENT_VALUES)) for name, values in segments.items()}
-
-
-def _require(raw: dict[str, str], there: Collection[str]) -> None:
-    for name, asked_by in raw.items():
-        columns.require([name], there, asked_by)
 
 
 def _add_values(counter: collections.Counter[str], column: pa.Array) -> None:

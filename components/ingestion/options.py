@@ -215,8 +215,29 @@ class HomeAssistantIntentsSource(Options):
     seed: int = 0
 
 
+class TaggedTextSource(Options):
+    """Words of made-up sentences, each with what it is: training data for the tagger of personal data.
+
+    Its columns are those of the tagger (see `serving.redaction.tagger`), label (person, address, organisation or none), language and
+    template (which pattern the sentence was made from).
+
+    Attributes:
+      languages: Of the sentences; the first one gets half of them.
+      texts: How many sentences to make; each is some ten rows.
+      seed: The sentences are a function of this, the languages and their number.
+      table: A Parquet file of further sentences, with the columns text, spans (JSON: entity, start and end in characters) and, if
+        there, language and template. Another file has to have another name, as the content is no part of what a run reuses.
+    """
+
+    type: Literal["tagged_text"]
+    languages: tuple[str, ...] = Field(min_length=1)
+    texts: int = Field(gt=0)
+    seed: int = 0
+    table: str | None = Field(default=None, min_length=1)
+
+
 Source = Annotated[
-    FileSource | PredictionLogSource | SqlSource | MongoSource | BigQuerySource | HomeAssistantIntentsSource,
+    FileSource | PredictionLogSource | SqlSource | MongoSource | BigQuerySource | HomeAssistantIntentsSource | TaggedTextSource,
     Field(discriminator="type"),
 ]
 
@@ -254,6 +275,37 @@ class Split(Options):
         return self
 
 
+class LanguageOptions(Options):
+    """How the languages of texts are told apart.
+
+    Attributes:
+      column: The column that says a row's language, best one of `data.segments`; the schema lists it. It is checked against what the
+        text says and, with `fill`, need not be in the table. Without a column languages are only counted.
+      text: The text column to tell it by; the first of `data.text` if not given.
+      languages: Codes of ISO 639-1 to choose from, e.g. `[de, en, nb]`; all that the model knows if none is given. Regional ones
+        (`pt-BR`) cannot be told from each other and are named by their language.
+      min_confidence: A text whose most probable language is less probable than this is `und`, undetermined.
+      fill: Whether rows that do not say their language get the one their text is in (true), or stay without and the given ones are
+        compared (check). What is given is never changed.
+    """
+
+    column: str | None = Field(default=None, min_length=1)
+    text: str | None = None
+    languages: tuple[str, ...] = ()
+    min_confidence: float = Field(default=0.5, ge=0, le=1)
+    fill: Literal[True, "check"] = True
+
+    @property
+    def fills(self) -> bool:
+        """Whether rows without a language get one."""
+        return self.column is not None and self.fill is True
+
+
+def sample_name(share: float) -> str:
+    """Returns what a sample is called where people read of it, e.g. `10 % sample`; nothing if it is all rows."""
+    return f"{100 * share:g} % sample" if share < 1 else ""
+
+
 class DataOptions(Options):
     """The `data:` section.
 
@@ -265,6 +317,9 @@ class DataOptions(Options):
       group: Column whose rows never straddle splits.
       timestamp: Column that orders rows: seconds since the epoch or ISO 8601 text.
       split: How rows become splits.
+      sample: Share of the rows that are used, the same ones every time: drawn by their group where `data.group` is set, else by their
+        texts, else by all columns. Whatever shows results of a sample says so.
+      language: Detects the language of texts, and fills or checks a column of languages; not done if not given.
       derive: New columns from expressions over columns, e.g. `big_tip: tips > 0.2 * fare`; a later one may use an earlier one.
       exclude: Columns dropped after `derive`: leaks, identifiers, anything no model may see.
       max_text_bytes: Rows with a longer string (UTF-8 bytes) in any stored column are quarantined.
@@ -280,6 +335,8 @@ class DataOptions(Options):
     group: str | None = None
     timestamp: str | None = None
     split: Split = Split()
+    sample: float = Field(default=1.0, gt=0, le=1)
+    language: LanguageOptions | None = None
     derive: dict[str, str] = Field(default_factory=dict)
     exclude: tuple[str, ...] = ()
     max_text_bytes: int = Field(default=100_000, gt=0)
@@ -305,4 +362,16 @@ class DataOptions(Options):
             raise ValueError("split.by is 'time', so data.timestamp must name the column")
         if self.label in self.exclude:
             raise ValueError(f"data.exclude drops the label column {self.label!r}")
+        if self.language is not None:
+            if not self.text or (self.language.text or self.text[0]) not in self.text:
+                named = "" if self.language.text is None else f"; received {self.language.text!r}"
+                raise ValueError(
+                    f"data.language tells languages by a column of data.text ({', '.join(self.text) or 'which names none'}){named}"
+                )
+            taken = {self.label, self.group, self.timestamp, *self.text, *self.exclude} - {None}
+            if self.language.column in taken:
+                raise ValueError(
+                    f"data.language.column is a column of languages, neither excluded nor label, group, timestamp or text;"
+                    f" received {self.language.column!r}"
+                )
         return self

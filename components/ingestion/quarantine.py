@@ -106,6 +106,11 @@ class SegmentReasons:
                     if entry["values"] is not None:
                         counts[str(entry["values"]), reason] += entry["counts"]
 
+    def merge(self, other: SegmentReasons) -> None:
+        """Adds what another one of the same columns counted."""
+        for name, counts in self._counts.items():
+            counts.update(other._counts[name])
+
     def by_value(self, stored: Mapping[str, Mapping[str, int]]) -> dict[str, dict[str, dict[str, int]]]:
         """Returns rows by segment column, value and reason, those with the most rows first.
 
@@ -123,13 +128,16 @@ class SegmentReasons:
 
 
 class QuarantineWriter:
-    """Writes rejected rows as JSON lines `{"reason", "source", "position"}` in parts below a folder.
+    """Writes rejected rows as JSON lines `{"reason", "source", "position"}` in parts below a folder, in place of any that are there.
 
     Attributes:
       reasons: Rows written so far, by reason.
     """
 
     def __init__(self, folder: pathlib.Path):
+        # Rows are appended, and an attempt that was killed may have left some.
+        for part in folder.glob("part-*.jsonl"):
+            part.unlink()
         self._folder = folder
         self._rows = 0
         self.reasons: collections.Counter[str] = collections.Counter()

@@ -27,7 +27,14 @@ import pyarrow.parquet as pq
 
 from components.errors import UsageError
 from components.ingestion import cells
-from components.ingestion.options import DatabaseSource, FileSource, HomeAssistantIntentsSource, MongoSource, PredictionLogSource
+from components.ingestion.options import (
+    DatabaseSource,
+    FileSource,
+    HomeAssistantIntentsSource,
+    MongoSource,
+    PredictionLogSource,
+    TaggedTextSource,
+)
 from components.ingestion.quarantine import Rejected, Sieve
 
 EXTENSIONS = {"csv": (".csv", ".tsv", ".txt"), "jsonl": (".jsonl", ".ndjson", ".json"), "parquet": (".parquet", ".pq")}
@@ -37,6 +44,8 @@ _RECORD_EXTENSIONS = {"tfrecord": (".tfrecord", ".tfrecords", ".gz"), "predictio
 # A block bounds memory; it must also hold the longest row, and messages of several megabytes do turn up.
 _BLOCK_BYTES = 16 << 20
 _ROWS_PER_BATCH = 65_536
+# Of Parquet, so much of a column is read at a time; without it all of a row group, which may be all of a file.
+_READ_BYTES = 4 << 20
 _DELIMITERS = ",;\t|"
 
 _FOREIGN_CONTENT = {
@@ -73,13 +82,13 @@ class Chunk:
     skipped: Mapping[str, int] = dataclasses.field(default_factory=dict)
 
 
-def columns_vary(source: FileSource | DatabaseSource | HomeAssistantIntentsSource) -> bool:
+def columns_vary(source: FileSource | DatabaseSource | HomeAssistantIntentsSource | TaggedTextSource) -> bool:
     """Says whether a chunk of a source may be without a column that another one has."""
     return isinstance(source, FileSource | MongoSource) and source.type in ("jsonl", "tfrecord", "prediction_log", "mongodb")
 
 
 def read_batches(
-    source: FileSource | DatabaseSource | HomeAssistantIntentsSource,
+    source: FileSource | DatabaseSource | HomeAssistantIntentsSource | TaggedTextSource,
     paths: Iterable[str] | None = None,
     columns: Collection[str] | None = None,
 ) -> Iterator[Chunk]:
@@ -102,7 +111,7 @@ def read_batches(
     if isinstance(source, DatabaseSource):
         yield from _read_database(source, paths, columns)
         return
-    if isinstance(source, HomeAssistantIntentsSource):
+    if isinstance(source, HomeAssistantIntentsSource | TaggedTextSource):
         yield from _sampled(source, columns)
         return
     read: Callable[[pathlib.Path, Collection[str] | None], Iterator[Chunk]]
@@ -112,7 +121,8 @@ def read_batches(
         read = {"csv": _read_csv, "jsonl": _read_jsonl, "parquet": _read_parquet, "tfrecord": _read_tfrecord}[source.type]
     for path in find_files(source.type, [source.path] if paths is None else paths):
         try:
-            yield from read(path, columns)
+            for chunk in read(path, columns):
+                yield from _parts(chunk)
         except (pa.ArrowException, csv.Error, OSError) as error:
             raise UsageError(f"{path} cannot be read as {source.type}: {error}") from error
 
@@ -148,12 +158,19 @@ def find_files(kind: str, paths: Iterable[str]) -> list[pathlib.Path]:
     return files
 
 
-def _sampled(source: HomeAssistantIntentsSource, columns: Collection[str] | None) -> Iterator[Chunk]:
-    from components.ingestion import home_assistant_intents  # brings a grammar parser that no table needs
+def _sampled(source: HomeAssistantIntentsSource | TaggedTextSource, columns: Collection[str] | None) -> Iterator[Chunk]:
+    batches: Iterable[pa.RecordBatch]
+    if isinstance(source, TaggedTextSource):
+        from components.ingestion import tagged_text
 
-    table = home_assistant_intents.sample(source.languages, source.rows, source.seed)
+        batches = tagged_text.batches(source.languages, source.texts, source.seed, source.table)
+    else:
+        from components.ingestion import home_assistant_intents  # brings a grammar parser that no table needs
+
+        table = home_assistant_intents.sample(source.languages, source.rows, source.seed)
+        batches = table.to_batches(max_chunksize=_ROWS_PER_BATCH)
     start = 0
-    for batch in table.to_batches(max_chunksize=_ROWS_PER_BATCH):
+    for batch in batches:
         names = batch.schema.names
         yield _chunk(source.type, batch.select(_wanted(names, columns)), _positions(start, batch.num_rows), names)
         start += batch.num_rows
@@ -304,14 +321,23 @@ def _json_column(values: list[Any]) -> pa.Array:
 def _read_parquet(path: pathlib.Path, columns: Collection[str] | None) -> Iterator[Chunk]:
     if path.stat().st_size == 0:
         raise UsageError(f"{path} is empty, not even a Parquet footer; write it again")
-    with pq.ParquetFile(path) as file:
+    with pq.ParquetFile(path, buffer_size=_READ_BYTES) as file:
         header = file.schema_arrow.names
         _refuse_duplicates(path, header)
         wanted = _wanted(header, columns)
         start = 0
-        for batch in file.iter_batches(batch_size=_ROWS_PER_BATCH, columns=wanted):
+        for batch in file.iter_batches(batch_size=_batch_size(file.metadata, wanted), columns=wanted):
             yield _chunk(path.name, batch, _positions(start, batch.num_rows), header)
             start += batch.num_rows
+
+
+def _batch_size(metadata: pq.FileMetaData, columns: Collection[str]) -> int:
+    """How many rows make a block, as far as the file says how long they are."""
+    groups = [metadata.row_group(index) for index in range(metadata.num_row_groups)]
+    parts = [group.column(index) for group in groups for index in range(group.num_columns)]
+    # Nested columns have several parts, `a.list.element`.
+    size = sum(part.total_uncompressed_size for part in parts if part.path_in_schema.split(".")[0] in columns)
+    return max(1, min(_ROWS_PER_BATCH, _BLOCK_BYTES * metadata.num_rows // max(size, 1)))
 
 
 def _read_tfrecord(path: pathlib.Path, columns: Collection[str] | None) -> Iterator[Chunk]:
@@ -361,6 +387,14 @@ def _wanted(names: Iterable[str], columns: Collection[str] | None) -> list[str]:
 
 def _positions(start: int, rows: int) -> np.ndarray:
     return np.arange(start + 1, start + rows + 1, dtype=np.int64)
+
+
+def _parts(chunk: Chunk) -> Iterator[Chunk]:
+    """Cuts a chunk into some that can be worked on side by side; blocks of short rows hold very many."""
+    yield dataclasses.replace(chunk, rows=chunk.rows[:_ROWS_PER_BATCH], positions=chunk.positions[:_ROWS_PER_BATCH])
+    for start in range(_ROWS_PER_BATCH, len(chunk.positions), _ROWS_PER_BATCH):
+        part = slice(start, start + _ROWS_PER_BATCH)
+        yield dataclasses.replace(chunk, rows=chunk.rows[part], positions=chunk.positions[part], rejected=[], skipped={})
 
 
 def _chunk(

@@ -1,7 +1,7 @@
 """Hashes of cells and rows that depend on their values alone: not on batches, row order, machine, process or Python version.
 
-Everything is 64-bit arithmetic on whole buffers. Text is hashed as a polynomial in its bytes, which turns one pass of prefix sums
-over a buffer into the hash of every cell in it; the mixing step is that of SplitMix64 (Steele, Lea and Flood 2014). Good enough
+Everything is 64-bit arithmetic on whole buffers. Text is hashed as a polynomial in its bytes, which turns one pass of sums over a
+buffer into the hash of every cell in it; the mixing step is that of SplitMix64 (Steele, Lea and Flood 2014). Good enough
 to draw splits and to notice that data changed; not a defence against someone who crafts collisions.
 """
 
@@ -12,12 +12,16 @@ from collections.abc import Mapping
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 _BASE = 0x9E3779B97F4A7C15
 _BASE_INVERSE = pow(_BASE, -1, 2**64)
 _MISSING = np.uint64(0xD6E8FEB86659FD93)
-# Prefix sums take 8 bytes for every byte of text; a slice keeps that in the processor's cache.
-_SLICE_BYTES = 1 << 18
+# Terms take 8 bytes for every byte of text; a slice keeps that in the processor's cache.
+_SLICE_BYTES = 1 << 15
+# Of so many cells in a row it is told whether a column repeats its values, so that hashing each value once is worth finding them.
+_LOOKED_AT = 4096
+_MOST_DISTINCT = _LOOKED_AT * 7 // 8
 
 
 def mix(values: np.ndarray) -> np.ndarray:
@@ -34,7 +38,7 @@ def hash_cells(array: pa.Array) -> np.ndarray:
       uint64 [rows].
     """
     if pa.types.is_string(array.type):
-        hashes = _hash_strings(array)
+        hashes = _hash_repeated(array) if _repeats(array) else _hash_strings(array)
     elif pa.types.is_int64(array.type):
         hashes = array.fill_null(0).to_numpy(zero_copy_only=False).view(np.uint64)
     else:
@@ -75,6 +79,19 @@ def uniform(hashes: np.ndarray, seed: int) -> np.ndarray:
     return (mix(hashes ^ salt) >> np.uint64(11)) * 2.0**-53
 
 
+def _repeats(array: pa.StringArray) -> bool:
+    if len(array) < 8 * _LOOKED_AT:
+        return False  # looking would cost what it may save
+    middle = array.slice((len(array) - _LOOKED_AT) // 2, _LOOKED_AT)
+    return pc.count_distinct(middle).as_py() <= _MOST_DISTINCT
+
+
+def _hash_repeated(array: pa.StringArray) -> np.ndarray:
+    encoded = array.dictionary_encode()
+    hashes = _hash_strings(encoded.dictionary)
+    return np.append(hashes, np.uint64(0))[pc.fill_null(encoded.indices, len(hashes)).to_numpy(zero_copy_only=False)]
+
+
 def _hash_strings(array: pa.StringArray) -> np.ndarray:
     hashes = np.empty(len(array), dtype=np.uint64)
     if not len(array):
@@ -92,11 +109,19 @@ def _hash_strings(array: pa.StringArray) -> np.ndarray:
 
 
 def _hash_slices(data: np.ndarray, offsets: np.ndarray) -> np.ndarray:
-    """The sum over a cell's bytes of (byte + 1) * BASE**place, from prefix sums over the buffer shifted back to the cell."""
+    """The sum over a cell's bytes of (byte + 1) * BASE**place, from sums over the buffer shifted back to the cell."""
+    if not len(data):
+        return np.zeros(len(offsets) - 1, dtype=np.uint64)
+    terms = data.astype(np.uint64)
+    terms += np.uint64(1)
     size = 1 << len(data).bit_length()
-    prefix = np.zeros(len(data) + 1, dtype=np.uint64)
-    np.cumsum((data + np.uint64(1)) * _powers(_BASE, size)[: len(data)], out=prefix[1:])
-    return (prefix[offsets[1:]] - prefix[offsets[:-1]]) * _powers(_BASE_INVERSE, size)[offsets[:-1]]
+    terms *= _powers(_BASE, size)[: len(data)]
+    back, starts, filled = _powers(_BASE_INVERSE, size), offsets[:-1], offsets[1:] > offsets[:-1]
+    if filled.all():
+        return np.add.reduceat(terms, starts) * back[starts]
+    hashes, starts = np.zeros(len(starts), dtype=np.uint64), starts[filled]
+    hashes[filled] = np.add.reduceat(terms, starts) * back[starts]
+    return hashes
 
 
 @functools.lru_cache(maxsize=64)

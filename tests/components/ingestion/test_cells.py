@@ -4,6 +4,7 @@ import pyarrow.compute as pc
 import pytest
 
 from components.ingestion import cells
+from components.ingestion.quarantine import Sieve
 
 
 class TestText:
@@ -95,3 +96,28 @@ class TestSlices:
         converted = convert(pa.array(values).slice(130, 500))
         converted.validate(full=True)
         assert converted.to_pylist() == convert(pa.array(values[130:630])).to_pylist()
+
+
+class TestKeep:
+    def test_what_is_kept_whole_is_not_copied(self):
+        values = pa.array(["a", None, "b"])
+        assert cells.keep(values, pc.not_equal(values, "")) is values
+
+    def test_a_value_is_dropped_where_the_answer_is_not_known(self):
+        assert cells.keep(pa.array(["a", "b", None]), pa.array([True, None, True])).to_pylist() == ["a", None, None]
+
+
+class TestPlain:
+    @pytest.mark.parametrize("kind", [pa.string(), pa.binary(), pa.large_string(), pa.large_binary()])
+    def test_bad_bytes_are_found_in_a_slice_and_not_beside_it(self, kind):
+        raw = pa.array([b"\xff", b"\0", b"fine", b"a\0b", None, b"\xff"], pa.binary()).cast(pa.large_binary())
+        column = raw.view(pa.large_string()) if "large" in str(kind) else raw.cast(pa.binary()).view(pa.string())
+        column = column if "string" in str(kind) else column.view(kind)
+        whole, middle = Sieve(np.arange(6)), Sieve(np.arange(1))
+        cells.plain(column, "text", whole)
+        assert [(entry.reason, entry.positions.tolist()) for entry in whole.rejected()] == [
+            ("text: invalid UTF-8", [0, 5]),
+            ("text: NUL byte", [1, 3]),
+        ]
+        assert cells.plain(column[2:3], "text", middle).to_pylist() == ["fine"]
+        assert not middle.rejected()

@@ -1,15 +1,17 @@
+import csv
 import errno
 import gzip
 import json
 import os
 import pathlib
+import threading
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from components.errors import EnvironmentFailure, UsageError
-from components.ingestion import ingest, readers
+from components.ingestion import in_order, ingest, readers
 from components.privacy.options import PrivacyOptions
 
 SCHEMA = {"text": "BYTES", "label": "BYTES"}
@@ -270,3 +272,86 @@ class TestPersonalData:
         contents = [gzip.decompress(file.read_bytes()) if file.suffix == ".gz" else file.read_bytes() for file in files]
         assert sum(content.count(b"mail [email]") for content in contents) == 60
         assert not any(b"example.org" in content for content in contents)
+
+
+class TestSideBySide:
+    """Chunks are worked on in several threads; nothing tells how many."""
+
+    @staticmethod
+    def content(folder):
+        return {path.relative_to(folder): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+    @pytest.fixture
+    def ingest_with(self, make_options, make_schema, tmp_path, monkeypatch):
+        """Ingests a file with some threads; returns the summary without its seconds, and all files but that."""
+
+        def ingest_file(path, workers, features=SCHEMA, privacy=None, **settings):
+            monkeypatch.setattr(in_order, "threads", lambda: workers)
+            options, schema = make_options(path, **settings), make_schema(**features)
+            output, aside = tmp_path / f"out{workers}", tmp_path / f"quarantine{workers}"
+            redact = PrivacyOptions.model_validate(privacy or {})
+            summary = ingest.ingest(options, schema, None, str(output), str(aside), redact)
+            (output / ingest.SUMMARY_FILE).unlink()
+            return summary | {"seconds": 0}, self.content(output) | self.content(aside)
+
+        return ingest_file
+
+    @pytest.mark.parametrize("kind", ["csv", "jsonl", "parquet"])
+    def test_everything_is_the_same(self, kind, ingest_with, write_rows, monkeypatch):
+        monkeypatch.setattr(readers, "_ROWS_PER_BATCH", 64)
+        monkeypatch.setattr(readers, "_BLOCK_BYTES", 4096)
+        rows = {
+            "text": [f"mail ann{n % 40}@example.org" if n % 9 == 0 else f"Bitte Nr. {n % 700}!" for n in range(1000)],
+            "label": [None if n % 97 == 0 else LABELS[n % 200] for n in range(1000)],
+            "language": [("de", "en", None)[n % 3] for n in range(1000)],
+            "fare": ["cheap" if n % 89 == 0 else str(n / 4) for n in range(1000)],
+        }
+        features = SCHEMA | {"language": "BYTES", "fare": "FLOAT"}
+        settings = {"features": features, "privacy": {"redact": ["email"]}, "segments": ["language"]}
+        summary, files = ingest_with(write_rows(kind, **rows), 1, **settings)
+        again, files_again = ingest_with(write_rows(kind, **rows), 5, **settings)
+        assert summary == again
+        assert files == files_again
+        assert summary["rows"]["quarantined"] == sum(n % 97 == 0 or n % 89 == 0 for n in range(1000))
+        assert summary["privacy"]["entities"]["email"]["rows"] == sum(n % 9 == 0 for n in range(1000))
+
+    def test_quoted_line_breaks_at_the_ends_of_blocks(self, ingest_with, tmp_path, monkeypatch):
+        path, texts = tmp_path / "t.csv", [f'line {n}\n\nand, "{"x" * (n % 50)}"\r\nend' for n in range(600)]
+        with path.open("w", newline="") as file:
+            csv.writer(file).writerows([("text", "label"), *zip(texts, LABELS * 3, strict=True)])
+        with path.open("a") as file:
+            file.write("one,too,many\n")
+        whole, _ = ingest_with(path, 1)
+        for size in (400, 1013):
+            monkeypatch.setattr(readers, "_BLOCK_BYTES", size)
+            parts, files = ingest_with(path, 3)
+            assert {**parts, "bytes": 0} == {**whole, "bytes": 0}
+            assert parts["rows"]["quarantined"] == 1
+            assert [json.loads(content)["position"] for name, content in files.items() if name.suffix == ".jsonl"] == [601]
+
+    def test_an_error_in_a_thread_says_what_it_is_and_leaves_nothing(self, ingest_with, write_rows, tmp_path, monkeypatch):
+        monkeypatch.setattr(readers, "_ROWS_PER_BATCH", 20)
+        with pytest.raises(UsageError, match="privacy.columns: there is no column 'body'"):
+            ingest_with(write_rows("csv", text=TEXTS, label=LABELS), 3, privacy={"redact": ["email"], "columns": ["body"]})
+        assert not self.content(tmp_path / "out3")
+        assert not [thread for thread in threading.enumerate() if thread.name.startswith("ingest")]
+
+    def test_an_error_late_in_the_file_leaves_nothing(self, ingest_with, tmp_path, monkeypatch):
+        monkeypatch.setattr(readers, "_BLOCK_BYTES", 512)
+        path = tmp_path / "t.csv"
+        rows = "".join(f"{text},{label}\n" for text, label in zip(TEXTS, LABELS, strict=True))
+        path.write_text("text,label\n" + rows + '"no end of this,ask\n' + "x" * 5000)
+        with pytest.raises(UsageError, match="cannot be read as csv"):
+            ingest_with(path, 3)
+        assert not self.content(tmp_path / "out3")
+
+    def test_an_attempt_that_was_killed_leaves_nothing_that_the_next_one_trusts(self, ingest_with, write_rows, tmp_path):
+        leftovers = ("Split-train/data_tfrecord-00000-of-00009.gz", "Split-eval/.data_tfrecord-00000.partial", "summary.json")
+        for leftover in leftovers:
+            (tmp_path / "out2" / leftover).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / "out2" / leftover).write_bytes(b"half")
+        path = write_rows("csv", text=TEXTS, label=[None, *LABELS[1:]])
+        clean, files = ingest_with(path, 1)
+        again, files_again = ingest_with(path, 2)
+        assert clean == again
+        assert files == files_again

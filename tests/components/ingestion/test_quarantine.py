@@ -41,6 +41,16 @@ class TestSegmentReasons:
         counted.add(pa.RecordBatch.from_pydict({"language": pa.array([None], pa.string())}), sieve)
         assert counted.by_value({"language": {}}) == {"language": {}}
 
+    def test_parts_add_up(self):
+        parts = [quarantine.SegmentReasons(["language"]) for _ in range(2)]
+        for part, values in zip(parts, (["de", "en"], ["de", "de"]), strict=True):
+            sieve = Sieve(np.array([1, 2]))
+            sieve.reject(np.array([True, True]), "missing label")
+            part.add(pa.RecordBatch.from_pydict({"language": pa.array(values)}), sieve)
+        parts[0].merge(parts[1])
+        expected = {"language": {"de": {"missing label": 3}, "en": {"missing label": 1}}}
+        assert parts[0].by_value({"language": {"de": 1, "en": 1}}) == expected
+
 
 class TestQuarantineWriter:
     def test_writes_reason_source_and_position(self, tmp_path):
@@ -61,3 +71,8 @@ class TestQuarantineWriter:
         for position in range(5):
             writer.write("t.csv", [Rejected("reason", np.array([position]))])
         assert sorted(path.name for path in tmp_path.iterdir()) == ["part-00000.jsonl", "part-00001.jsonl", "part-00002.jsonl"]
+
+    def test_replaces_what_an_earlier_attempt_has_left(self, tmp_path):
+        for _ in range(2):
+            quarantine.QuarantineWriter(tmp_path).write("t.csv", [Rejected("reason", np.array([1]))])
+        assert len((tmp_path / "part-00000.jsonl").read_text().splitlines()) == 1

@@ -54,6 +54,16 @@ class TestAnyFormat:
         assert len(chunk.positions) == 2
 
     @pytest.mark.parametrize("kind", KINDS)
+    def test_long_blocks_are_cut_and_what_was_set_aside_is_told_once(self, kind, write_rows, monkeypatch):
+        path = write_rows(kind, text=["bad\0" if number == 5 else f"fine {number}" for number in range(100)])
+        whole = read(path)
+        monkeypatch.setattr(readers, "_ROWS_PER_BATCH", 30)
+        chunks = list(readers.read_batches(FileSource(type=kind, path=str(path))))
+        assert all(chunk.rows.num_rows == len(chunk.positions) <= 30 for chunk in chunks)
+        assert len(chunks) == 4
+        assert read(path) == whole
+
+    @pytest.mark.parametrize("kind", KINDS)
     def test_nul_bytes_set_the_row_aside(self, kind, write_rows):
         rows, positions, rejected = read(write_rows(kind, text=["fine", "bad\0", "fine"]))
         assert positions == [1, 3]
@@ -236,6 +246,16 @@ class TestJsonLines:
 
 
 class TestParquet:
+    def test_long_rows_are_read_fewer_at_a_time(self, write_rows, monkeypatch):
+        monkeypatch.setattr(readers, "_BLOCK_BYTES", 10_000)
+        path = write_rows("parquet", text=[f"{number:04d}" * 25 for number in range(1000)], short=["a"] * 1000)
+        rows = [
+            chunk.rows.num_rows for chunk in readers.read_batches(FileSource(type="parquet", path=str(path)), columns=["text"])
+        ]
+        assert sum(rows) == 1000
+        assert max(rows) <= 100
+        [_] = readers.read_batches(FileSource(type="parquet", path=str(path)), columns=["short"])
+
     def test_every_type_becomes_text_or_a_number(self, tmp_path):
         table = pa.table(
             {

@@ -38,6 +38,15 @@ class TestHashRows:
 
 
 class TestHashCells:
+    @pytest.mark.parametrize("distinct", [1, 3, 200, 5000])
+    def test_a_column_that_repeats_its_values_is_hashed_like_one_that_does_not(self, distinct, monkeypatch):
+        monkeypatch.setattr(row_hash, "_LOOKED_AT", 600)
+        monkeypatch.setattr(row_hash, "_MOST_DISTINCT", 500)
+        texts = [None if number % 7 == 0 else f"größe {number % distinct}" * (number % 3) for number in range(6000)]
+        column = pa.array(["", *texts], pa.string()).slice(1)
+        few = [row_hash.hash_cells(column.slice(start, 500)) for start in range(0, 6000, 500)]
+        assert (row_hash.hash_cells(column) == np.concatenate(few)).all()
+
     @pytest.mark.parametrize("column", BATCH.schema.names)
     def test_distinct_values_have_distinct_hashes(self, column):
         assert len(set(row_hash.hash_cells(BATCH.column(column)).tolist())) == len(BATCH)
