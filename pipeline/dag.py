@@ -30,7 +30,7 @@ from components.ingestion.options import DatabaseSource, FileSource
 from components.release.component import InfraValidator, Pusher
 from components.training.component import Trainer
 from components.transform.component import Transform
-from components.validation import schema_file
+from components.validation import environments, schema_file
 from components.validation.baseline import baseline_statistics
 from components.validation.component import DataGate, DataVerdict, ExampleValidator, SchemaImport, StatisticsGen
 from pipeline.config import PipelineConfig
@@ -74,7 +74,8 @@ def compile_pipeline(
         example_gen = ExampleGen(data, config.privacy, schema_channel, ingestion_code, home_assistant_intents.fingerprint())
     examples = example_gen.outputs["examples"]
     statistics = StatisticsGen(examples, schema_channel)
-    validator = ExampleValidator(statistics.outputs["statistics"], schema_channel)
+    environment = config.validation.environment or environments.of_source(data.source)
+    validator = ExampleValidator(statistics.outputs["statistics"], schema_channel, environment)
     known = baseline_statistics(statistics.outputs["statistics"], DataVerdict)
     gate = DataGate(
         examples,
@@ -86,7 +87,10 @@ def compile_pipeline(
         data,
         config.validation,
         config.evaluation,
-        code_fingerprint("validation"),
+        code_fingerprint("validation", "monitoring"),
+        known.outputs["previous_examples"],
+        known.outputs["training_examples"],
+        known.outputs["history"],
     )
 
     transform = Transform(

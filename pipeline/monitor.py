@@ -123,7 +123,7 @@ def _summaries(root: str, name: str, now: float) -> list[tuple[str, Any]]:
     for run in results.every("ExampleGen", root, name):
         folder = run.folder("ExampleGen", "examples")
         if folder not in summaries and (folder / SUMMARY_FILE).stat().st_mtime <= now:
-            summaries[folder] = run.record["run_id"], run.json("ExampleGen", "examples", SUMMARY_FILE)
+            summaries[folder] = f"run {run.record['run_id']}", run.json("ExampleGen", "examples", SUMMARY_FILE)
     return list(summaries.values())
 
 

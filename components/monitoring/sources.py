@@ -117,8 +117,11 @@ def of_log(folder: pathlib.Path, data: DataOptions, model: str, options: Monitor
 def of_runs(summaries: Sequence[tuple[str, Mapping[str, Any]]], label: str) -> Timeline:
     """Returns the timeline of the data that runs read, one period each.
 
+    Its series are rows, rows set aside, labels, segment values, empty cells, and the scripts and detected languages of texts. A run
+    whose summary does not tell of one of them has no rows in its series.
+
     Args:
-      summaries: The id of each run with ingestion's summary of its data, oldest first.
+      summaries: What each run is called with ingestion's summary of its data, oldest first.
       label: What the column of labels is called.
     """
     n = len(summaries)
@@ -132,7 +135,15 @@ def of_runs(summaries: Sequence[tuple[str, Mapping[str, Any]]], label: str) -> T
         series += _shares(label, labels)
         for column in sorted({name for _, summary in summaries for name in summary.get("segments", {})}):
             series += _shares(column, [summary.get("segments", {}).get(column, {}) for _, summary in summaries])
-    return Timeline("span", np.arange(n), tuple(series), names=tuple(f"run {run}" for run, _ in summaries))
+        for column in sorted({name for _, summary in summaries for name in summary.get("missing", {})}):
+            empty = [summary.get("missing", {}).get(column) for _, summary in summaries]
+            told = np.array([count is not None for count in empty])
+            series.append(Series(MISSING, column, "", np.array([count or 0 for count in empty], np.float64), rows * told))
+        for column in sorted({name for _, summary in summaries for name in summary.get("texts", {})}):
+            texts = [summary.get("texts", {}).get(column, {}).values() for _, summary in summaries]
+            for what in ("script", "language"):
+                series += _shares(f"{what} of {column}", [_sum(split[f"{what}s"] for split in splits) for splits in texts])
+    return Timeline("span", np.arange(n), tuple(series), names=tuple(name for name, _ in summaries))
 
 
 def _shares(column: str, counts: Sequence[Mapping[str, float]]) -> list[Series]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from components.reporting.formats import is_number, number, percent
@@ -15,6 +15,8 @@ QUARANTINE_REASONS = 30
 SPLITS = ("train", "eval", "test")
 CHART_WIDTH, CHART_HEIGHT = 96, 26
 _SHOWN_VALUES = 3
+# A value of a segment with more characters that fewer rows have may be a message.
+_LONG, _FEW_ROWS = 24, 5
 
 
 @dataclasses.dataclass(frozen=True)
@@ -131,8 +133,16 @@ def removed(audit: Mapping[str, Any]) -> list[Removed]:
 
 
 def segment_values(segments: Mapping[str, Mapping[str, int]]) -> dict[str, list[Share]]:
-    """Returns the rows of each value of each segment, most frequent first; rare values beyond SEGMENT_VALUES are summed up."""
-    return {name: _largest(values, SEGMENT_VALUES) for name, values in segments.items()}
+    """Returns the rows of each value of each segment, most frequent first; rare values beyond SEGMENT_VALUES are summed up.
+
+    So are long ones that hardly any row has: on a day on which columns have changed places they are messages.
+    """
+    return {
+        name: _largest(
+            values, SEGMENT_VALUES, {value for value, rows in values.items() if len(value) > _LONG and rows < _FEW_ROWS}
+        )
+        for name, values in segments.items()
+    }
 
 
 def labels(by_split: Mapping[str, Mapping[str, int]]) -> Labels | None:
@@ -239,6 +249,18 @@ def _value_bars(counts: Mapping[str, float], order: Sequence[str]) -> tuple[Bar,
     )
 
 
+def bars_of_shares(counts: Sequence[float], tallest: float | None = None) -> tuple[Bar, ...]:
+    """Returns a histogram of parts in their order, each as wide; empty ones have no bar.
+
+    Args:
+      counts: How much each part holds.
+      tallest: What the full height stands for; the largest part if not given.
+    """
+    pitch = CHART_WIDTH / len(counts)
+    full = max(counts, default=0) if tallest is None else tallest
+    return tuple(_bar(place * pitch, pitch * 0.85, part, full) for place, part in enumerate(counts) if part)
+
+
 def _bar(x: float, width: float, count: float, tallest: float) -> Bar:
     # A bucket that holds anything is visible, however small.
     height = max(1.0, CHART_HEIGHT * count / tallest)
@@ -249,9 +271,10 @@ def _shares(counts: Mapping[str, int], names: Sequence[str], total: int) -> list
     return [Share(name, counts.get(name, 0), counts.get(name, 0) / total if total else 0.0) for name in names]
 
 
-def _largest(counts: Mapping[str, int], limit: int) -> list[Share]:
+def _largest(counts: Mapping[str, int], limit: int, hidden: Collection[str] = ()) -> list[Share]:
     total = sum(counts.values())
     ranked = sorted((item for item in counts.items() if is_number(item[1])), key=lambda item: (-item[1], item[0]))
-    shares = _shares(counts, [name for name, _ in ranked[:limit]], total)
-    rest = sum(n for _, n in ranked[limit:])
-    return [*shares, Share(f"{len(ranked) - limit} others", rest, rest / total)] if rest else shares
+    shown = [name for name, _ in ranked if name not in hidden][:limit]
+    shares = _shares(counts, shown, total)
+    rest = sum(n for _, n in ranked) - sum(counts[name] for name in shown)
+    return [*shares, Share(f"{len(ranked) - len(shown)} others", rest, rest / total)] if rest else shares

@@ -12,6 +12,7 @@ from typing import Any
 
 import yaml
 
+from components.ingestion.options import sample_name
 from components.reporting import (
     confusion,
     curves,
@@ -22,6 +23,7 @@ from components.reporting import (
     page,
     quality,
     slice_pages,
+    texts,
     timeline,
     verdict,
 )
@@ -53,6 +55,7 @@ class ReportData:
       config: The effective pipeline file.
       versions: Package versions by name.
       lineage: One entry per node: node, inputs and outputs (URIs), execution_id, state.
+      pages: Whether the pages of single segment values stand in the folder `slices` beside the report.
     """
 
     record: Mapping[str, Any] | None = None
@@ -67,6 +70,7 @@ class ReportData:
     config: Mapping[str, Any] | None = None
     versions: Mapping[str, str] | None = None
     lineage: Sequence[Mapping[str, Any]] | None = None
+    pages: bool = True
 
 
 def render(report: ReportData) -> str:
@@ -77,6 +81,7 @@ def render(report: ReportData) -> str:
     return page.render(
         "report.html.j2",
         record=_RECORD_DEFAULTS | dict(report.record or {}),
+        sampled=sample_name((report.record or {}).get("sample") or 1.0),
         headline=verdict.headline(report.record, report.verdict, report.findings or (), _missing_parts(report)),
         bars=timeline.bars(list((report.record or {}).get("nodes", ()))),
         decisions=verdict.decisions((report.verdict or {}).get("findings", ())),
@@ -107,6 +112,8 @@ def _data(report: ReportData) -> dict[str, Any]:
         ),
         "privacy": ingestion.get("privacy", {}),
         "removed": data_profile.removed(ingestion.get("privacy", {})),
+        "texts": texts.tables(ingestion.get("texts", {})),
+        "languages": texts.languages(ingestion.get("languages", {})),
         "labels": data_profile.labels(ingestion.get("labels", {})),
         "segments": data_profile.segment_values(ingestion.get("segments", {})),
         "source": {name: ingestion.get(name) for name in ("bytes", "seconds", "fingerprint")},
@@ -119,7 +126,7 @@ def _quality(report: ReportData) -> dict[str, Any] | None:
     metrics, cells = report.metrics, report.confusion
     if not metrics:
         return None
-    planned = slice_pages.plan(metrics) if cells else slice_pages.NO_PAGES
+    planned = slice_pages.plan(metrics) if cells and report.pages else slice_pages.NO_PAGES
     segments, segments_left_out = quality.segments(metrics, planned.links())
     overall = quality.overall(metrics)
     compared, fairness_left_out = fairness.comparisons(metrics.get("fairness") or ())

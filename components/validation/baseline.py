@@ -1,6 +1,7 @@
-"""Which statistics a run's data is held against, as a TFX resolver strategy.
+"""Which data a run's data is held against, as a TFX resolver strategy.
 
-There are two: those of the data before, and those of the data which the current model was trained on.
+There are two data sets to compare it with, the one before and the one which the current model was trained on, and the series of all
+those before.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from components.evaluation import baseline
 
 NODE_ID = "BaselineStatistics"
 
+# The series of earlier data that a run can be judged by is no longer than three times what it looks back by default.
+_MOST_HISTORY = 60
 _FINGERPRINT = "content_fingerprint"
 _EXAMPLES = standard_artifacts.Examples.TYPE_NAME
 _STATISTICS = standard_artifacts.ExampleStatistics.TYPE_NAME
@@ -34,8 +37,12 @@ class BaselineStatisticsStrategy(resolver.ResolverStrategy):
     If the current model was trained on the previous data, that is `training`, and `previous` is empty. Data with the same content is
     the same data, however often it was ingested.
 
-    Inputs: `statistics` (the run's own), and all of the pipeline: `previous` and `training` (statistics), `verdict`, `model_blessing`
-    and `infra_blessing`. `previous` and `training` of the output hold one artifact or none.
+    Of both there are also the examples that the statistics are of: `previous_examples` and `training_examples`. `history` has those of
+    other data that is older than the run's own and that a data gate let pass: the newest, each data set once.
+
+    Inputs: `statistics` (the run's own), and all of the pipeline: `previous` and `training` (statistics), `previous_examples`,
+    `training_examples` and `history` (examples), `verdict`, `model_blessing` and `infra_blessing`. Every output but `history` holds one
+    artifact or none.
     """
 
     def resolve_artifacts(
@@ -44,23 +51,39 @@ class BaselineStatisticsStrategy(resolver.ResolverStrategy):
         """See the base class."""
         [own] = input_dict["statistics"]
         known = {artifact.id: artifact for artifact in input_dict["previous"]}
+        examples = {artifact.id: artifact for artifact in input_dict["history"]}
         lineage = Lineage(store)
+        made_of = lineage.examples_of([own.id, *known])
         data = lineage.data_of([own.id, *known])
         accepted = lineage.sources([verdict.id for verdict in input_dict["verdict"]], _STATISTICS)
         earlier = set().union(*accepted.values()) & known.keys()
-        previous = [number for number in sorted(earlier) if number < own.id and data[number] != data[own.id]][-1:]
+        older = [number for number in sorted(earlier) if number < own.id and data[number] != data[own.id]]
+        previous = older[-1:]
         training = _training(
             baseline.counting_blessings(input_dict["model_blessing"], input_dict["infra_blessing"]), lineage, data, own.id
         )
         # Statistics of the same data are equal. The oldest do not change when somebody computes them again; the previous ones show
         # that the current model was trained on the previous data.
         same = [number for number in sorted(known) if training is not None and data[number] == training]
-        chosen = [number for number in previous if number in same] or same
+        chosen = ([number for number in previous if number in same] or same)[:1]
+        # Metadata keeps one event per artifact and execution, so one artifact cannot be two outputs.
+        previous = [number for number in previous if number not in chosen]
+        # Of the same data, what was there first.
+        first = {data[number]: number for number in reversed(older)}
+        for number in (*previous, *chosen):
+            first.pop(data[number], None)
+
+        def sources(numbers: Iterable[int]) -> list[types.Artifact]:
+            made = [made_of[number] for number in numbers]
+            return [examples[number] for number in made if number in examples]
+
         return {
             "statistics": [own],
-            # Metadata keeps one event per artifact and execution, so one artifact cannot be two outputs.
-            "previous": [known[number] for number in previous if number not in chosen[:1]],
-            "training": [known[number] for number in chosen[:1]],
+            "previous": [known[number] for number in previous],
+            "training": [known[number] for number in chosen],
+            "previous_examples": sources(previous),
+            "training_examples": sources(chosen),
+            "history": sources(sorted(first.values()))[-_MOST_HISTORY:],
             "verdict": input_dict["verdict"][-1:],
             "model_blessing": input_dict["model_blessing"][-1:],
             "infra_blessing": input_dict["infra_blessing"][-1:],
@@ -89,12 +112,16 @@ class Lineage:
             found[event.artifact_id] |= read.get(event.execution_id, set()) & wanted
         return found
 
+    def examples_of(self, artifacts: Iterable[int]) -> dict[int, int | None]:
+        """Returns the examples that each artifact was made of, the oldest of several; None if it was made of none."""
+        return {number: min(found, default=None) for number, found in self.sources(artifacts, _EXAMPLES).items()}
+
     def data_of(self, artifacts: Iterable[int]) -> dict[int, str | None]:
         """Returns the fingerprint of the rows that each artifact was made of; None if it was made of none."""
-        examples = self.sources(artifacts, _EXAMPLES)
-        ids = sorted(set().union(*examples.values()))
+        examples = self.examples_of(artifacts)
+        ids = sorted({found for found in examples.values() if found is not None})
         prints = {artifact.id: _fingerprint(artifact) for artifact in self._store.get_artifacts_by_id(ids)}
-        return {number: prints[min(sources)] if sources else None for number, sources in examples.items()}
+        return {number: None if found is None else prints[found] for number, found in examples.items()}
 
     def _events(self, artifacts: Sequence[int], kind: int) -> list[metadata_store_pb2.Event]:
         events = self._store.get_events_by_artifact_ids(artifacts) if artifacts else []
@@ -138,6 +165,9 @@ def baseline_statistics(statistics: types.BaseChannel, verdict_type: type[types.
         statistics=statistics,
         previous=types.Channel(type=standard_artifacts.ExampleStatistics),
         training=types.Channel(type=standard_artifacts.ExampleStatistics),
+        previous_examples=types.Channel(type=standard_artifacts.Examples),
+        training_examples=types.Channel(type=standard_artifacts.Examples),
+        history=types.Channel(type=standard_artifacts.Examples),
         verdict=types.Channel(type=verdict_type),
         model_blessing=types.Channel(type=standard_artifacts.ModelBlessing),
         infra_blessing=types.Channel(type=standard_artifacts.InfraBlessing),

@@ -7,7 +7,7 @@ import pathlib
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from tensorflow_metadata.proto.v0 import schema_pb2
+from tensorflow_metadata.proto.v0 import schema_pb2, statistics_pb2
 from tfx import types
 from tfx.dsl.components.base import base_beam_component, base_component, base_executor
 from tfx.types import artifact_utils, standard_artifacts, standard_component_specs
@@ -19,8 +19,9 @@ from components.errors import GateError
 from components.evaluation import gate as evaluation_gate
 from components.evaluation.options import EvaluationOptions
 from components.executor_path import BeamExecutorPath, ExecutorPath
+from components.findings import Finding
 from components.ingestion.options import DataOptions, PredictionLogSource
-from components.validation import drift, gate, schema_file
+from components.validation import drift, environments, gate, label_agreement, schema_file, span_monitoring, text_drift
 from components.validation.options import DRIFT, SKEW, ValidationOptions
 
 DRIFT_FILE = "drift.json"
@@ -82,25 +83,57 @@ class StatisticsGen(base_beam_component.BaseBeamComponent):
         )
 
 
+class ExampleValidatorSpec(ComponentSpec):
+    """That of TFX's ExampleValidator, with the environment of the schema in which the data is held against it."""
+
+    PARAMETERS = {**standard_component_specs.ExampleValidatorSpec.PARAMETERS, "environment": ExecutionParameter(type=str)}
+    INPUTS = standard_component_specs.ExampleValidatorSpec.INPUTS
+    OUTPUTS = standard_component_specs.ExampleValidatorSpec.OUTPUTS
+
+
+class ExampleValidatorExecutor(base_executor.BaseExecutor):
+    """Does what TFX's executor does, in an environment of the schema, for which that one has no parameter."""
+
+    def Do(self, input_dict, output_dict, exec_properties: dict[str, Any]) -> None:
+        """See the base class."""
+        [statistics], [anomalies] = input_dict["statistics"], output_dict["anomalies"]
+        schema = schema_file.read_folder(artifact_utils.get_single_uri(input_dict["schema"]))
+        clean = {}
+        for split in artifact_utils.decode_split_names(statistics.split_names):
+            content = pathlib.Path(artifact_utils.get_split_uri([statistics], split)) / "FeatureStats.pb"
+            datasets = statistics_pb2.DatasetFeatureStatisticsList.FromString(content.read_bytes())
+            found = environments.validate(datasets, schema, exec_properties["environment"])
+            folder = pathlib.Path(anomalies.uri) / f"Split-{split}"
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / "SchemaDiff.pb").write_bytes(found.SerializeToString())
+            clean[split] = int(not found.anomaly_info and not found.HasField("dataset_anomaly_info"))
+        anomalies.split_names = statistics.split_names
+        anomalies.span = statistics.span
+        anomalies.set_json_value_custom_property("blessed", clean)
+
+
 class ExampleValidator(base_component.BaseComponent):
-    """TFX's ExampleValidator, described without importing it."""
+    """See ExampleValidatorSpec."""
 
-    SPEC_CLASS = standard_component_specs.ExampleValidatorSpec
-    EXECUTOR_SPEC = ExecutorPath("tfx.components.example_validator.executor.Executor")
+    SPEC_CLASS = ExampleValidatorSpec
+    EXECUTOR_SPEC = ExecutorPath("components.validation.component.ExampleValidatorExecutor")
 
-    def __init__(self, statistics: types.BaseChannel, schema: types.BaseChannel):
+    def __init__(self, statistics: types.BaseChannel, schema: types.BaseChannel, environment: str = schema_file.TRAINING):
         super().__init__(
-            standard_component_specs.ExampleValidatorSpec(
+            ExampleValidatorSpec(
                 statistics=statistics,
                 schema=schema,
                 exclude_splits="[]",
+                environment=environment,
                 anomalies=types.Channel(type=standard_artifacts.ExampleAnomalies),
             )
         )
 
 
 class DataGateSpec(ComponentSpec):
-    """Turns anomalies, the quarantine's size and drift into findings, and stops the run on an error.
+    """Turns anomalies, the quarantine's size, drift and what is out of line with earlier runs into findings; an error stops the run.
+
+    `previous_examples`, `training_examples` and `history` hold what ingestion said of earlier data, each data set in one of them.
 
     It also refuses, now that the classes are known, gates of the evaluation that could not say anything about them.
     """
@@ -119,6 +152,9 @@ class DataGateSpec(ComponentSpec):
         "schema": ChannelParameter(type=standard_artifacts.Schema),
         "previous": ChannelParameter(type=standard_artifacts.ExampleStatistics, optional=True),
         "training": ChannelParameter(type=standard_artifacts.ExampleStatistics, optional=True),
+        "previous_examples": ChannelParameter(type=standard_artifacts.Examples, optional=True),
+        "training_examples": ChannelParameter(type=standard_artifacts.Examples, optional=True),
+        "history": ChannelParameter(type=standard_artifacts.Examples, optional=True),
     }
     OUTPUTS = {"verdict": ChannelParameter(type=DataVerdict)}
 
@@ -133,19 +169,22 @@ class DataGateExecutor(base_executor.BaseExecutor):
           UsageError: A gate of the evaluation does not fit the classes.
           GateError: A finding is an error. The findings are in the message, since outputs of a failed execution are removed.
         """
-        examples = pathlib.Path(artifact_utils.get_single_uri(input_dict["examples"]))
-        ingestion = json.loads((examples / "summary.json").read_text(encoding="utf-8"))
+        [examples] = input_dict["examples"]
+        ingestion = _summary(examples)
         evaluation = EvaluationOptions.model_validate_json(exec_properties["evaluation"])
         schema = schema_file.read_folder(artifact_utils.get_single_uri(input_dict["schema"]))
         evaluation_gate.check_applicable(evaluation, ingestion["labels"]["train"], _segment_values(ingestion, schema))
         options = ValidationOptions.model_validate_json(exec_properties["options"])
-        comparisons = _comparisons(input_dict, DataOptions.model_validate_json(exec_properties["data"]), schema, options)
+        data = DataOptions.model_validate_json(exec_properties["data"])
+        comparisons = _comparisons(input_dict, data, schema, options)
         findings = gate.check(
             anomalies_folder=artifact_utils.get_single_uri(input_dict["anomalies"]),
             ingestion=ingestion,
             schema=schema,
             options=options,
             comparisons=comparisons,
+            labels=_labels(input_dict, data, schema, options),
+            series=span_monitoring.check(ingestion, _earlier(input_dict, examples.id), data.label, options.monitoring),
         )
         errors = [finding for finding in findings if finding.severity == "error"]
         if errors:
@@ -167,16 +206,63 @@ def _comparisons(
         identifiers=[data.group] if data.group else [],
         inputs=[feature.name for feature in schema_file.model_inputs(schema)],
     )
-    own = drift.read(artifact_utils.get_single_uri(input_dict["statistics"]))
-    training, previous = (
-        [drift.read(artifact.uri) for artifact in input_dict.get(key) or ()] for key in ("training", "previous")
-    )
+    own = drift.read(artifact_utils.get_single_uri(input_dict["statistics"]), columns.identifiers)
+    texts = _texts(input_dict["examples"][0])
     # A server's log beside training data is what training-serving skew means; two logs, or two tables, drift.
     served = SKEW if isinstance(data.source, PredictionLogSource) else DRIFT
+    comparisons = []
+    for key, against, kind in (("training", drift.TRAINING, served), ("previous", drift.PREVIOUS, DRIFT)):
+        # Data that some node between has no channel for, or that is gone, is compared without its texts.
+        known = next(map(_texts, input_dict.get(f"{key}_examples") or ()), text_drift.Texts({}, {}))
+        moved = text_drift.compare(known, texts, options)
+        for before in input_dict.get(key) or ():
+            comparisons.append(
+                drift.compare(drift.read(before.uri, columns.identifiers), own, columns, options, against, kind, moved)
+            )
+    return comparisons
+
+
+def _labels(
+    input_dict: Mapping[str, list[Artifact]], data: DataOptions, schema: schema_pb2.Schema, options: ValidationOptions
+) -> list[Finding]:
+    """Says whether labels fit their rows as they do in the earlier data; nothing of a server's log, whose labels are a model's answers."""
+    if isinstance(data.source, PredictionLogSource):
+        return []
+    inputs = [feature.name for feature in schema_file.model_inputs(schema) if feature.name not in data.text]
+    columns = label_agreement.Columns(data.label, data.text, inputs)
+    known = {
+        against: label_agreement.read(artifact.uri, columns)
+        for key, against in (("training_examples", drift.TRAINING), ("previous_examples", drift.PREVIOUS))
+        for artifact in input_dict.get(key) or ()
+    }
+    if not known:
+        return []
+    own = label_agreement.read(artifact_utils.get_single_uri(input_dict["examples"]), columns)
+    compared = [label_agreement.compare(before, own, against, options) for against, before in known.items()]
     return [
-        *(drift.compare(before, own, columns, options, drift.TRAINING, served) for before in training),
-        *(drift.compare(before, own, columns, options, drift.PREVIOUS) for before in previous),
+        finding
+        for agreement in compared
+        if agreement is not None
+        for finding in label_agreement.findings(agreement, data.label, options)
     ]
+
+
+def _texts(examples: Artifact) -> text_drift.Texts:
+    return text_drift.of_data(_summary(examples), examples.uri)
+
+
+def _earlier(input_dict: Mapping[str, list[Artifact]], own: int) -> list[dict[str, Any]]:
+    """The summaries of earlier data, oldest first, but for data whose folder is gone."""
+    artifacts = [one for key in ("history", "training_examples", "previous_examples") for one in input_dict.get(key) or ()]
+    # The current model may have been trained on newer data than this run's.
+    before = sorted((one for one in artifacts if one.id < own), key=lambda one: one.id)
+    return [summary for summary in map(_summary, before) if summary]
+
+
+def _summary(examples: Artifact) -> dict[str, Any]:
+    """Ingestion's summary; empty if the folder is gone."""
+    path = pathlib.Path(examples.uri) / "summary.json"
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
 
 
 def _segment_values(ingestion: Mapping[str, Any], schema: schema_pb2.Schema) -> dict[str, Collection[str]]:
@@ -207,6 +293,9 @@ class DataGate(base_component.BaseComponent):
         options: ValidationOptions,
         evaluation: EvaluationOptions,
         code: str,
+        previous_examples: types.BaseChannel | None = None,
+        training_examples: types.BaseChannel | None = None,
+        history: types.BaseChannel | None = None,
     ):
         super().__init__(
             DataGateSpec(
@@ -216,6 +305,9 @@ class DataGate(base_component.BaseComponent):
                 schema=schema,
                 previous=previous,
                 training=training,
+                previous_examples=previous_examples,
+                training_examples=training_examples,
+                history=history,
                 data=data.model_dump_json(),
                 options=options.model_dump_json(),
                 evaluation=evaluation.model_dump_json(),

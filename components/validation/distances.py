@@ -195,6 +195,38 @@ def present(feature: _Feature) -> float:
     return float(getattr(feature, kind).common_stats.num_non_missing) if kind else 0.0
 
 
+def rows(feature: _Feature) -> float:
+    """Returns how many rows a column's statistics are of, with those in which it is missing."""
+    kind = feature.WhichOneof("stats")
+    return float(getattr(feature, kind).common_stats.num_missing) + present(feature) if kind else 0.0
+
+
+def joined(features: Sequence[_Feature]) -> _Feature:
+    """Returns the statistics of a category over several splits, as far as `of_features` asks for them.
+
+    Args:
+      features: Those of each split; the first is what is returned if one of them is no category.
+    """
+    result = _Feature()
+    result.CopyFrom(features[0])
+    if len(features) == 1 or not all(feature.HasField("string_stats") for feature in features):
+        return result
+    stats, parts = result.string_stats, [feature.string_stats for feature in features]
+    counted: dict[str, float] = {}
+    for part in parts:
+        for bucket in part.rank_histogram.buckets:
+            counted[bucket.label] = counted.get(bucket.label, 0.0) + bucket.sample_count
+    complete = all(len(part.rank_histogram.buckets) >= part.unique for part in parts)
+    # How many values splits have in common is not known unless all of them are listed.
+    stats.unique = len(counted) if complete else max(sum(part.unique for part in parts), len(counted) + 1)
+    stats.common_stats.num_non_missing = sum(part.common_stats.num_non_missing for part in parts)
+    stats.common_stats.num_missing = sum(part.common_stats.num_missing for part in parts)
+    stats.rank_histogram.Clear()
+    for value, count in sorted(counted.items(), key=lambda item: -item[1]):
+        stats.rank_histogram.buckets.add(label=value, sample_count=count)
+    return result
+
+
 def _of_values(
     before: statistics_pb2.StringStatistics, after: statistics_pb2.StringStatistics, identifier: bool
 ) -> dict[str, list[float]]:

@@ -2,6 +2,7 @@
 
 Both compare the statistics of this run's train split with another one's: that of the previous data, or that of the data which the
 current model was trained on. A column is called different only if the difference is more than chance and large enough to matter.
+Where a fault of the data explains a difference, it is named and, unless the world does such things, an error.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Any
 from tensorflow_metadata.proto.v0 import statistics_pb2
 
 from components.findings import Finding, Severity
-from components.validation import distances
+from components.validation import distances, faults, text_drift
 from components.validation.options import DRIFT, SKEW, ValidationOptions
 
 PREVIOUS = "the previous data"
@@ -56,9 +57,10 @@ class ColumnDrift:
       largest: L-infinity, the largest difference of one cell's share.
       psi: Population stability index.
       p_value: Probability of such a difference by chance, corrected for the number of columns.
-      lengths: Mean lengths of a text in bytes, before and after; None of other columns.
+      lengths: Mean lengths of a text in bytes, before and after; None of other columns and of texts that are measured better.
       contributions: Where it differs most.
       different: The verdict: more than chance, and large enough.
+      fault: What seems to have happened to the data; None if nothing explains the difference.
     """
 
     column: str
@@ -69,6 +71,7 @@ class ColumnDrift:
     lengths: tuple[float, float] | None
     contributions: tuple[distances.Contribution, ...]
     different: bool
+    fault: faults.Fault | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,22 +83,39 @@ class Comparison:
       kind: DRIFT or SKEW.
       rows: Rows before and after.
       columns: The columns both have, those that differ first.
+      texts: How their texts differ, where ingestion told.
     """
 
     against: str
     kind: str
     rows: tuple[int, int]
     columns: tuple[ColumnDrift, ...]
+    texts: tuple[text_drift.TextDrift, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Returns the comparison as plain JSON values."""
         return dataclasses.asdict(self)
 
 
-def read(folder: str | os.PathLike[str]) -> statistics_pb2.DatasetFeatureStatistics:
-    """Reads the train split's statistics of an ExampleStatistics artifact."""
-    content = (pathlib.Path(folder) / f"Split-{_SPLIT}" / _FILE).read_bytes()
-    [dataset] = statistics_pb2.DatasetFeatureStatisticsList.FromString(content).datasets
+def read(folder: str | os.PathLike[str], identifiers: Collection[str] = ()) -> statistics_pb2.DatasetFeatureStatistics:
+    """Reads the train split's statistics of an ExampleStatistics artifact.
+
+    Args:
+      folder: The artifact.
+      identifiers: Columns whose statistics are those of all splits. Where a group's rows stay together, one that floods the data is in
+        one split only, which need not be the train split.
+    """
+    splits = [file for file in sorted(pathlib.Path(folder).glob(f"Split-*/{_FILE}")) if file.parent.name != f"Split-{_SPLIT}"]
+    dataset = _read_split(pathlib.Path(folder) / f"Split-{_SPLIT}" / _FILE)
+    others = [distances.by_name(_read_split(file)) for file in splits] if identifiers else []
+    for name, feature in distances.by_name(dataset).items():
+        if name in identifiers:
+            feature.CopyFrom(distances.joined([feature, *(known[name] for known in others if name in known)]))
+    return dataset
+
+
+def _read_split(file: pathlib.Path) -> statistics_pb2.DatasetFeatureStatistics:
+    [dataset] = statistics_pb2.DatasetFeatureStatisticsList.FromString(file.read_bytes()).datasets
     return dataset
 
 
@@ -106,6 +126,7 @@ def compare(
     options: ValidationOptions,
     against: str,
     kind: str = DRIFT,
+    texts: Sequence[text_drift.TextDrift] = (),
 ) -> Comparison:
     """Compares the columns that two data sets share.
 
@@ -116,27 +137,37 @@ def compare(
       options: From when on a difference counts (`validation.drift`).
       against: What `before` is, in words.
       kind: DRIFT, or SKEW if `after` was logged by a server; then only the model's inputs are compared.
+      texts: How the texts of the two differ, if that is known. A column whose lengths are among it is not judged by their mean.
     """
     old, new = distances.by_name(before), distances.by_name(after)
     rows = float(before.num_examples), float(after.num_examples)
     counted: dict[str, distances.Cells] = {}
-    for name in old.keys() & new.keys() - set(columns.moving):
+    for name in old.keys() & new.keys():
         if kind == SKEW and name not in columns.inputs:
             continue
-        if name in columns.text:
+        # What moves by its nature does not move to another unit.
+        if name in columns.moving and faults.factor(old[name], new[name]) is None:
+            continue
+        if name in columns.text or not distances.present(new[name]):
             # Of texts, only how many there are: their values must not even be looked at for names of cells.
             cells = distances.of_presence(old[name], new[name], rows)
+        elif name in columns.identifiers:
+            # Those are of all splits, and say themselves of how many rows.
+            cells = distances.of_features(old[name], new[name], (distances.rows(old[name]), distances.rows(new[name])), True)
         else:
-            cells = distances.of_features(old[name], new[name], rows, identifier=name in columns.identifiers)
+            cells = distances.of_features(old[name], new[name], rows)
         if cells is not None:
             counted[name] = cells
     names = sorted(counted)
     chances = dict(zip(names, distances.adjust([distances.g_test(counted[name]) for name in names]), strict=True))
+    measured = {one.column for one in texts if one.measure == text_drift.LENGTH}
     judged = []
     for name in names:
         cells = counted[name]
         psi, largest = distances.psi(cells), distances.l_infinity(cells)
-        lengths = (old[name].string_stats.avg_length, new[name].string_stats.avg_length) if name in columns.text else None
+        lengths = None
+        if name in columns.text and name not in measured:
+            lengths = old[name].string_stats.avg_length, new[name].string_stats.avg_length
         large = psi >= options.drift.min_psi or largest >= options.drift.min_l_infinity
         judged.append(
             ColumnDrift(
@@ -150,16 +181,20 @@ def compare(
                 different=(large and chances[name] <= options.drift.alpha) or _other_lengths(lengths),
             )
         )
-    judged.sort(key=lambda column: (not column.different, -column.psi))
-    return Comparison(against, kind, (before.num_examples, after.num_examples), tuple(judged))
+    found = faults.find(old, new, counted, [column.column for column in judged if column.different], columns.text)
+    judged = [_explained(column, found[column.column]) if column.column in found else column for column in judged]
+    judged.sort(key=lambda column: (not column.different, column.fault is None, -column.psi))
+    return Comparison(against, kind, (before.num_examples, after.num_examples), tuple(judged), tuple(texts))
 
 
 def findings(comparison: Comparison, options: ValidationOptions) -> list[Finding]:
-    """Returns a finding per column that differs, and one that says what was compared."""
-    found = []
+    """Returns a finding per column that differs and per measure of its texts, and one that says what was compared."""
+    found: list[Finding] = []
     for column in comparison.columns:
-        if column.different and (severity := options.severity_of(column.column, comparison.kind, Severity.WARNING)):
+        default = Severity.ERROR if column.fault is not None and column.fault.certain else Severity.WARNING
+        if column.different and (severity := options.severity_of(column.column, comparison.kind, default)):
             found.append(_finding(column, comparison, severity, options, len(comparison.columns)))
+    found += text_drift.findings(comparison.texts, comparison.against, comparison.kind, options)
     different = sum(column.different for column in comparison.columns)
     found.append(
         Finding(
@@ -187,14 +222,21 @@ def _finding(column: ColumnDrift, comparison: Comparison, severity: Severity, op
     if _other_lengths(column.lengths) and column.lengths:
         parts.insert(0, f"mean length {column.lengths[0]:.1f} -> {column.lengths[1]:.1f} bytes")
     changes = "; ".join(parts)
+    fault, against = column.fault, comparison.against
+    what = f"differs from {against}" if fault is None else f"{fault.text}, compared with {against}"
     return Finding(
         check=comparison.kind,
         severity=severity,
-        message=f"Column {column.column!r} differs from {comparison.against}: {changes} ({observed})",
+        message=f"Column {column.column!r} {what}{': ' if changes else ''}{changes} ({observed})",
         subject=column.column,
         expected=limits,
         observed=observed,
     )
+
+
+def _explained(column: ColumnDrift, fault: faults.Fault) -> ColumnDrift:
+    shown = () if fault.holds_text else column.contributions
+    return dataclasses.replace(column, fault=fault, contributions=shown, different=True)
 
 
 def _other_lengths(lengths: Sequence[float] | None) -> bool:

@@ -2,13 +2,15 @@
 
 ExampleValidator compares statistics with the schema and writes what differs, but lets every run go on. Here each anomaly becomes a
 finding that names the column, what the schema expects and what was seen. Errors stop the run; how severe an anomaly is, `severity` and
-`warn_only` say. What differs from earlier data is found elsewhere (`drift`) and joins the list here.
+`warn_only` say. What differs from earlier data is found elsewhere (`drift`, `text_drift`, `label_agreement`, `span_monitoring`) and
+joins the list here, before what the schema says: it may know what happened.
 """
 
 from __future__ import annotations
 
 import pathlib
-from collections.abc import Iterable, Iterator, Mapping
+import re
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 from tensorflow_metadata.proto.v0 import anomalies_pb2, schema_pb2
@@ -17,6 +19,7 @@ from components.errors import ParlanceError
 from components.findings import Finding, Severity
 from components.validation import drift, leaks
 from components.validation.options import ValidationOptions
+from serving.redaction import redact
 
 _Type = anomalies_pb2.AnomalyInfo
 # Domains and presence are tolerant on purpose: the schema's own limits (min_domain_mass, min_fraction) say when they are anomalies.
@@ -31,6 +34,12 @@ _KINDS = {
     "range": ("_BIG_", "_SMALL_", "_HAS_", "UNEXPECTED_FLOAT"),
     "type": ("_NOT_", "_NOW_", "_TYPE_"),
 }
+# How TFDV lists values that no domain has, which may be anything, and the share of the rows that each has.
+_UNEXPECTED = re.compile(r"(Examples contain values missing from the schema: )(.*?)\.?\s*", re.DOTALL)
+_VALUE = re.compile(r"(.*?) \((<1|~\d+)%\)(?:, |$)", re.DOTALL)
+_RARE = "<1"
+_QUOTED = "train"
+_SHOWN_VALUES, _VALUE_LENGTH = 5, 40
 
 
 def check(
@@ -39,6 +48,8 @@ def check(
     schema: schema_pb2.Schema,
     options: ValidationOptions,
     comparisons: Iterable[drift.Comparison] = (),
+    series: Iterable[Finding] = (),
+    labels: Iterable[Finding] = (),
 ) -> list[Finding]:
     """Returns the findings about the data of one run, worst first.
 
@@ -48,6 +59,9 @@ def check(
       schema: The curated schema.
       options: What is tolerated.
       comparisons: What the data was compared with.
+      series: What is out of line with the series of earlier runs; before anomalies of the same severity, because it says better what
+        happened.
+      labels: What is said of labels that fit their rows no more; before all of these, like what differs from other data.
 
     Raises:
       ParlanceError: The artifact holds no anomalies file, not even an empty one.
@@ -56,19 +70,28 @@ def check(
     if not files:
         raise ParlanceError(f"ExampleValidator left no Split-*/SchemaDiff.pb in {anomalies_folder}")
     features = {feature.name: feature for feature in schema.feature}
-    findings = []
+    comparisons = list(comparisons)
+    findings = [finding for comparison in comparisons for finding in drift.findings(comparison, options)]
+    findings += [*labels, *series]
+    hidden = {
+        column.column
+        for comparison in comparisons
+        for column in comparison.columns
+        if column.fault is not None and column.fault.holds_text
+    }
+    seen: dict[tuple[str, tuple[int, ...]], dict[str, anomalies_pb2.AnomalyInfo]] = {}
     for file in files:
         anomalies = anomalies_pb2.Anomalies.FromString(file.read_bytes())
         split = file.parent.name.removeprefix("Split-")
         if anomalies.data_missing:
             findings.append(Finding("anomaly", Severity.ERROR, f"The split {split} has no rows", subject=split))
-        for name, info in sorted(anomalies.anomaly_info.items()):
-            findings += _of_anomaly(name, info, split, features.get(name), options)
+        for name, info in anomalies.anomaly_info.items():
+            seen.setdefault((name, tuple(sorted({reason.type for reason in info.reason}))), {})[split] = info
+    for (name, _), by_split in sorted(seen.items()):
+        findings += _of_anomaly(name, by_split, features.get(name), options, hidden)
     findings.append(_of_quarantine(ingestion, options))
     if "leaks" in ingestion:
         findings.extend(leaks.check(ingestion["leaks"], options.leaks))
-    for comparison in comparisons:
-        findings += drift.findings(comparison, options)
     order = list(Severity)
     return sorted(findings, key=lambda finding: order.index(finding.severity))
 
@@ -80,8 +103,15 @@ def kind_of(reason: int) -> str:
 
 
 def _of_anomaly(
-    name: str, info: anomalies_pb2.AnomalyInfo, split: str, feature: schema_pb2.Feature | None, options: ValidationOptions
+    name: str,
+    by_split: Mapping[str, anomalies_pb2.AnomalyInfo],
+    feature: schema_pb2.Feature | None,
+    options: ValidationOptions,
+    hidden: Collection[str],
 ) -> Iterator[Finding]:
+    """One finding about an anomaly, however many splits have it; the train split, which is the largest, is quoted."""
+    split = _QUOTED if _QUOTED in by_split else min(by_split)
+    info = by_split[split]
     reasons = {reason.type for reason in info.reason}
     calm = reasons <= _NEVER_ERRORS or info.severity == _Type.WARNING
     default = Severity.WARNING if calm else Severity.ERROR
@@ -89,17 +119,33 @@ def _of_anomaly(
     severities = [severity for severity in asked if severity is not None]
     if not severities:
         return
-    observed = "; ".join(reason.description.strip() for reason in info.reason) or info.description
+    told = [reason.description.strip() for reason in info.reason] or [info.description]
+    observed = "; ".join(_without_rare_values(text, name in hidden) for text in told)
     expected = _expectation(feature)
     wanted = f", expected {expected}" if expected else ""
+    rest = [other for other in sorted(by_split) if other != split]
+    others = f" (and in {' and '.join(rest)})" if rest else ""
     yield Finding(
         check="anomaly: " + ", ".join(_Type.Type.Name(reason).lower().replace("_", " ") for reason in sorted(reasons)),
         severity=min(severities, key=list(Severity).index),
-        message=f"Column {name!r} in the {split} split{wanted}; {observed.rstrip('.')}",
+        message=f"Column {name!r} in the {split} split{others}{wanted}; {observed.rstrip('.')}",
         subject=name,
         expected=expected,
         observed=observed,
     )
+
+
+def _without_rare_values(description: str, hidden: bool) -> str:
+    """A description of TFDV's that names no value which only few rows have: it may be a message, or say who somebody is."""
+    match = _UNEXPECTED.fullmatch(description)
+    if match is None:
+        return redact(description)
+    values = _VALUE.findall(match[2])
+    named = [] if hidden else [(value, share) for value, share in values if share != _RARE][:_SHOWN_VALUES]
+    shown = [f"{redact(value) if len(value) <= _VALUE_LENGTH else '(a long value)'} ({share}%)" for value, share in named]
+    more = len(values) - len(named)
+    parts = [*shown, *([f"{more} {'more' if shown else 'different'} {'value' if more == 1 else 'values'}"] if more else [])]
+    return match[1] + ", ".join(parts)
 
 
 def _expectation(feature: schema_pb2.Feature | None) -> str:

@@ -15,7 +15,8 @@ from tensorflow_metadata.proto.v0 import schema_pb2
 from components.errors import UsageError
 
 FILE_NAME = "schema.pbtxt"
-SERVING = "SERVING"
+TRAINING, SERVING = "TRAINING", "SERVING"
+"""The environments: of data to train and evaluate on, and of what a request carries."""
 
 
 def parse(text: str, origin: str = "the schema") -> schema_pb2.Schema:

@@ -145,15 +145,16 @@ class TestLog:
             self.read(tmp_path / "nowhere", NOW)
 
 
-def test_runs_are_periods():
-    def summary(train, test, aside, **labels):
-        return {
-            "rows": {"train": train, "test": test, "quarantined": aside},
-            "labels": {"train": labels, "test": {"on": 1}},
-            "segments": {"language": {"de": train}},
-        }
+def summary(train, test, aside, **labels):
+    return {
+        "rows": {"train": train, "test": test, "quarantined": aside},
+        "labels": {"train": labels, "test": {"on": 1}},
+        "segments": {"language": {"de": train}},
+    }
 
-    timeline = sources.of_runs([("a-1", summary(9, 1, 0, on=9)), ("a-2", summary(8, 2, 10, on=4, off=4))], "intent")
+
+def test_runs_are_periods():
+    timeline = sources.of_runs([("run a-1", summary(9, 1, 0, on=9)), ("run a-2", summary(8, 2, 10, on=4, off=4))], "intent")
     seen = {(one.measure, one.column, one.value): one.values.tolist() for one in timeline.series}
     assert seen[ROWS, "", ""] == [10, 10]
     assert [values for (measure, *_), values in seen.items() if measure == MISSING] == [[0, 0.5]]
@@ -162,3 +163,20 @@ def test_runs_are_periods():
     assert timeline.name(-1) == "run a-2"
     assert len(sources.of_runs([], "intent").periods) == 0
     assert np.array_equal(timeline.periods, [0, 1])
+
+
+def test_runs_tell_of_empty_cells_scripts_and_languages():
+    told = {
+        **summary(9, 1, 0, on=9),
+        "missing": {"channel": 4},
+        "texts": {
+            "text": {"train": {"scripts": {"Latin": 6}, "languages": {}}, "test": {"scripts": {"Han": 2}, "languages": {}}}
+        },
+    }
+    timeline = sources.of_runs([("before", summary(9, 1, 0, on=9)), ("now", told)], "intent")
+    seen = {(one.measure, one.column, one.value): one for one in timeline.series}
+    missing = seen[MISSING, "channel", ""]
+    assert (missing.counts.tolist(), missing.totals.tolist()) == ([0, 4], [0, 10])
+    han = seen[SHARE, "script of text", "Han"]
+    assert (han.counts.tolist(), han.totals.tolist()) == ([0, 2], [0, 8])
+    assert not any(column == "language of text" for _, column, _ in seen)

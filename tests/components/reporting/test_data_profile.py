@@ -106,3 +106,15 @@ class TestRemoved:
 
     def test_nothing_where_nothing_was_looked_for(self):
         assert data_profile.removed({}) == []
+
+
+def test_long_rare_values_of_a_segment_may_be_messages_and_are_summed_up():
+    message = "my name is Rosa Example, call me"
+    (shares,) = data_profile.segment_values(
+        {"channel": {"chat": 90, message: 2, message + " back": 3, "a channel with a long name, in use": 5}}
+    ).values()
+    assert [(share.name, share.n) for share in shares] == [
+        ("chat", 90),
+        ("a channel with a long name, in use", 5),
+        ("2 others", 5),
+    ]

@@ -35,3 +35,30 @@ def test_the_page_holds_it_escaped():
     assert "beside the previous data" in page
     assert "&lt;b&gt;web: 50.5% → 9.2%" in page
     assert "<b>web" not in page
+
+
+class TestTexts:
+    CELLS = [{"cell": "Latin", "before": 1.0, "after": 0.75}, {"cell": "<i>Han", "before": 0.0, "after": 0.25}]
+    SCRIPT = {"column": "text", "measure": "script", "distance": 0.25, "p_value": 1e-9, "cells": CELLS, "different": True}
+
+    def table(self, **measure):
+        [table] = drift.tables([{**COMPARISON, "columns": [SAME], "texts": [self.SCRIPT | measure]}])
+        return table
+
+    def test_both_distributions_are_shown_on_one_scale(self):
+        [script] = self.table().texts
+        assert (script.measure, script.distance, script.chance) == ("script of most letters", "25.0%", "<0.0001")
+        assert script.cells == ("Latin: 100.0% → 75.0%", "<i>Han: 0% → 25.0%")
+        [before], [latin, han] = script.charts["before"], script.charts["after"]
+        assert (before.x, before.height) == (latin.x, latin.height / 0.75)
+        assert han.x > latin.x
+
+    def test_a_comparison_is_open_if_texts_differ(self):
+        assert self.table().different
+        assert not self.table(different=False).different
+
+    def test_the_page_holds_them_escaped(self):
+        page = report.render(report.ReportData(comparisons=[{**COMPARISON, "texts": [self.SCRIPT]}]))
+        assert "Texts: both distributions" in page
+        assert "&lt;i&gt;Han: 0% → 25.0%" in page
+        assert "<i>Han" not in page

@@ -307,3 +307,10 @@ class TestMissingValues:
         assert "Accuracy by language" in text_of(page)
         assert "<script" not in page
         assert "slices/" not in page
+
+
+def test_the_first_line_says_that_a_run_is_about_a_sample():
+    data = runs.intents()
+    page = render(dataclasses.replace(data, record={**data.record, "sample": 0.1}))
+    assert "10 % sample" in page.partition("<h1>")[0].partition("<header")[2]
+    assert " % sample" not in rendered("blessed")

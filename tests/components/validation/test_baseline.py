@@ -21,7 +21,7 @@ class History:
             for name in ("Examples", "ExampleStatistics", "Model", "DataVerdict")
         }
         self._execution_type = self.store.put_execution_type(metadata_store_pb2.ExecutionType(name="node"))
-        self.statistics, self.verdicts, self.blessings = [], [], []
+        self.examples, self.statistics, self.verdicts, self.blessings = [], [], [], []
 
     def _made(self, name, of, fingerprint=""):
         """Puts an artifact that an execution made of others; returns its id."""
@@ -40,6 +40,7 @@ class History:
     def run(self, rows, *, passes=True, blessed=None, baseline=None):
         """A run over data; returns the ids of its statistics and its model."""
         examples = self._made("Examples", [], rows)
+        self.examples.append(examples)
         statistics = self._made("ExampleStatistics", [examples])
         self.statistics.append(statistics)
         if passes:
@@ -52,6 +53,11 @@ class History:
 
     def resolve(self, own):
         """The ids of the previous and the training statistics; None where there are none."""
+        resolved = self.resolved(own)
+        return tuple(resolved[key][0].id if resolved[key] else None for key in ("previous", "training"))
+
+    def resolved(self, own):
+        """All that is resolved, by key."""
         from tfx.types import standard_artifacts
 
         from components.validation.baseline import BaselineStatisticsStrategy
@@ -71,18 +77,21 @@ class History:
                 blessing.set_int_custom_property("baseline_model_id", baseline)
             blessings.append(blessing)
         known = [artifact(standard_artifacts.ExampleStatistics, number) for number in self.statistics]
-        resolved = BaselineStatisticsStrategy().resolve_artifacts(
+        examples = [artifact(standard_artifacts.Examples, number) for number in self.examples]
+        return BaselineStatisticsStrategy().resolve_artifacts(
             self.store,
             {
                 "statistics": [artifact(standard_artifacts.ExampleStatistics, own)],
                 "previous": known,
                 "training": known,
+                "previous_examples": examples,
+                "training_examples": examples,
+                "history": examples,
                 "verdict": [artifact(DataVerdict, number) for number in self.verdicts],
                 "model_blessing": blessings,
                 "infra_blessing": [],
             },
         )
-        return tuple(resolved[key][0].id if resolved[key] else None for key in ("previous", "training"))
 
 
 @pytest.fixture
@@ -143,3 +152,54 @@ def test_training_data_that_was_ingested_again_is_compared_with_once(history):
     again, _ = history.run("monday")
     own, _ = history.run("tuesday")
     assert history.resolve(own) == (None, again)
+
+
+class TestSeries:
+    """Which earlier data there is, each data set in one place. Examples are the artifacts before their statistics."""
+
+    def test_every_data_set_is_in_one_place_the_oldest_first(self, history):
+        monday, _ = history.run("monday")
+        tuesday, _ = history.run("tuesday", blessed=True)
+        wednesday, _ = history.run("wednesday")
+        own, _ = history.run("thursday")
+        assert self.places(history, own) == {
+            "previous_examples": [wednesday - 1],
+            "training_examples": [tuesday - 1],
+            "history": [monday - 1],
+        }
+
+    def test_data_that_was_refused_or_is_newer_is_no_part_of_it(self, history):
+        monday, _ = history.run("monday")
+        history.run("poisoned", passes=False)
+        history.run("tuesday")
+        own, _ = history.run("wednesday")
+        history.run("thursday")
+        assert self.places(history, own)["history"] == [monday - 1]
+
+    def test_data_that_was_ingested_again_is_in_it_once(self, history):
+        monday, _ = history.run("monday")
+        history.run("monday")
+        history.run("tuesday")
+        own, _ = history.run("wednesday")
+        assert self.places(history, own)["history"] == [monday - 1]
+        again, _ = history.run("monday")
+        assert monday - 1 not in self.places(history, again)["history"]
+
+    def test_an_unchanged_rerun_resolves_the_same(self, history):
+        for day in ("monday", "tuesday", "wednesday"):
+            own, _ = history.run(day)
+        before = self.places(history, own)
+        history.run("thursday")
+        assert self.places(history, own) == before
+
+    def test_it_is_no_longer_than_anybody_looks_back(self, history):
+        for day in range(65):
+            own, _ = history.run(f"day {day}")
+        found = self.places(history, own)["history"]
+        assert len(found) == 60
+        assert found == sorted(found)
+
+    @staticmethod
+    def places(history, own):
+        resolved = history.resolved(own)
+        return {key: [artifact.id for artifact in resolved[key]] for key in ("previous_examples", "training_examples", "history")}

@@ -1,12 +1,16 @@
 """The data gate as a node: what it reads, what it leaves, when it stops a run."""
 
 import json
+import pathlib
 
+import numpy as np
+import pyarrow as pa
 import pytest
 from tensorflow_metadata.proto.v0 import anomalies_pb2, statistics_pb2
 
 from components.errors import GateError
 from components.evaluation.options import EvaluationOptions
+from components.ingestion.text_statistics import TextStatistics
 from components.validation import schema_file
 from components.validation.options import ValidationOptions
 from tests.components.validation.test_drift import MOVED, OLD
@@ -50,18 +54,19 @@ def gate(tmp_path):
         (split / "FeatureStats.pb").write_bytes(content)
         return artifact(standard_artifacts.ExampleStatistics, split.parent)
 
-    def run(source="csv", options=None, **known):
+    def run(source="csv", options=None, own=None, earlier=None, **known):
         examples, anomalies, schema = folder("examples"), folder("anomalies") / "Split-train", folder("schema")
         (examples / "summary.json").write_text(json.dumps(SUMMARY))
         anomalies.mkdir()
         (anomalies / "SchemaDiff.pb").write_bytes(anomalies_pb2.Anomalies().SerializeToString())
         (schema / schema_file.FILE_NAME).write_text(SCHEMA)
         inputs = {
-            "examples": artifact(standard_artifacts.Examples, examples),
+            "examples": artifact(standard_artifacts.Examples, examples) if own is None else [own],
             "statistics": statistics("own", MOVED),
             "anomalies": artifact(standard_artifacts.ExampleAnomalies, anomalies.parent),
             "schema": artifact(standard_artifacts.Schema, schema),
             **{key: statistics(key, dataset) for key, dataset in known.items()},
+            **(earlier or {}),
         }
         data = {"source": {"type": source, "path": "t"}, "label": "intent"}
         properties = {
@@ -105,3 +110,59 @@ def test_a_servers_log_is_skewed_against_training_data_in_the_models_inputs(gate
 def test_drift_stops_a_run_where_the_pipeline_file_says_so(gate):
     with pytest.raises(GateError, match="Column 'channel' differs from the previous data"):
         gate(options=ValidationOptions(severity={"channel": {"drift": "error"}}), previous=OLD)
+
+
+class TestEarlierExamples:
+    """What ingestion said of earlier data, in artifacts of its own."""
+
+    @pytest.fixture
+    def examples(self, tmp_path):
+        """Makes an artifact of examples with a summary of so many rows, and texts of one kind."""
+        from tfx.types import standard_artifacts
+
+        def make(number, rows, word="lamp"):
+            counted = TextStatistics(["text"])
+            texts = pa.RecordBatch.from_pydict({"text": [f"{word} {word}" for _ in range(rows)]})
+            counted.add(np.arange(rows) % 2 * 2, texts)
+            folder = tmp_path / f"examples{number}"
+            folder.mkdir()
+            counted.write(folder)
+            split = {"train": rows, "eval": 0, "test": 0, "quarantined": 0}
+            told = {**SUMMARY, "rows": split, "texts": counted.report(), "missing": {}}
+            (folder / "summary.json").write_text(json.dumps(told))
+            made = standard_artifacts.Examples()
+            made.uri, made.id = str(folder), number
+            return made
+
+        return make
+
+    @pytest.fixture
+    def run(self, gate, examples):
+        """Runs the gate on 300 rows of texts about a lamp, with earlier examples; returns the subjects and checks of its warnings."""
+
+        def run_gate(earlier, own="lamp", **known):
+            verdict = gate(own=examples(99, 300, own), earlier=earlier, **known)
+            found = json.loads((verdict / "findings.json").read_text())
+            return [(one["check"], one["subject"]) for one in found if one["severity"] == "warning"]
+
+        return run_gate
+
+    def test_texts_are_compared_with_those_of_the_previous_data(self, run, examples):
+        found = run({"previous_examples": [examples(1, 300, "bulb")]}, previous=MOVED)
+        assert found == [("drift: words that the other data does not have", "text")]
+
+    def test_the_same_texts_do_not_differ(self, run, examples):
+        assert run({"previous_examples": [examples(1, 300)]}, previous=MOVED) == []
+
+    def test_a_run_out_of_line_with_those_before_is_warned_of(self, run, examples):
+        history = [examples(number, 3000) for number in range(1, 6)]
+        assert run({"history": history}) == [("monitoring: number of rows", "rows")]
+
+    def test_data_that_is_newer_than_the_runs_is_no_history(self, run, examples):
+        newer = [examples(number, 3000) for number in range(100, 106)]
+        assert run({"history": newer}) == []
+
+    def test_data_whose_folder_is_gone_is_no_history(self, run, examples):
+        history = [examples(number, 3000) for number in range(1, 6)]
+        (pathlib.Path(history[0].uri) / "summary.json").unlink()
+        assert run({"history": history}) == []

@@ -154,4 +154,76 @@ class TestPoisonedDays:
             dataset(1000, **self.KNOWN), dataset(1000, **{**self.KNOWN, **changed}), identifiers=["customer"]
         )
         assert {column.column for column in compared.columns if column.different} == expected
-        assert {finding.subject for finding in found if finding.severity is Severity.WARNING} == expected
+        assert {finding.subject for finding in found if finding.severity is not Severity.INFO} == expected
+
+    @pytest.mark.parametrize(
+        ("changed", "says"),
+        [
+            ({"fare": numeric([100 * edge for edge in DECILES])}, "'fare' looks multiplied by 100"),
+            ({"fare": KNOWN["miles"], "miles": KNOWN["fare"]}, "'miles' seems to have changed places with column 'fare'"),
+            ({"language": categorical({})}, "'language' has no values any more"),
+        ],
+    )
+    def test_a_fault_of_the_data_comes_first_and_is_an_error(self, changed, says):
+        new = {**self.KNOWN, "intent": categorical({"status": 1000}), **changed}
+        compared, [first, *_] = compare(dataset(1000, **self.KNOWN), dataset(1000, **new), identifiers=["customer"])
+        assert first.severity is Severity.ERROR
+        assert says in first.message
+        assert "compared with the previous data" in first.message
+        assert compared.to_json()["columns"][0]["fault"]["certain"]
+
+    def test_a_flood_is_a_warning(self):
+        flood = categorical({"c7": 300, **{f"d{number}": 1 for number in range(700)}})
+        _, [first, *_] = compare(
+            dataset(1000, **self.KNOWN), dataset(1000, **{**self.KNOWN, "customer": flood}), identifiers=["customer"]
+        )
+        assert first.severity is Severity.WARNING
+        assert "'customer' is flooded by one value, now in 30.0% of the rows" in first.message
+
+    def test_the_pipeline_file_may_say_that_a_fault_is_none(self):
+        new = {**self.KNOWN, "fare": numeric([100 * edge for edge in DECILES])}
+        options = ValidationOptions(severity={"fare": {"drift": "info"}})
+        _, found = compare(dataset(1000, **self.KNOWN), dataset(1000, **new), options)
+        assert {finding.severity for finding in found} == {Severity.INFO}
+
+    def test_a_timestamp_in_another_unit_is_found_though_it_moves(self):
+        seconds = [1_772_000_000.0 + 1000 * edge for edge in DECILES]
+        old, same, millis = (
+            numeric([(at + step) * times for at in seconds]) for step, times in ((0, 1), (86_400, 1), (86_400, 1000))
+        )
+        assert not compare(dataset(1000, at=old), dataset(1000, at=same), moving=["at"])[0].columns
+        _, [first, _] = compare(dataset(1000, at=old), dataset(1000, at=millis), moving=["at"])
+        assert "'at' looks multiplied by 1,000" in first.message
+
+    def test_a_text_in_a_categorys_column_is_not_shown(self):
+        channel = categorical({"web": 500, "phone": 500})
+        channel.string_stats.avg_length = 4.0
+        compared, found = compare(
+            dataset(1000, text=message_column(40.0), channel=channel),
+            dataset(1000, text=channel, channel=message_column(40.0)),
+            text=["text"],
+        )
+        assert {finding.subject for finding in found if "changed places" in finding.message} == {"text", "channel"}
+        assert TEXT not in str(compared.to_json()) + str(found)
+
+
+class TestSplits:
+    def test_an_identifier_is_counted_over_all_splits_and_other_columns_in_train(self, tmp_path):
+        customers = {"train": {"a": 2, "b": 2}, "eval": {"b": 1}, "test": {"c": 30}}
+        for split, counts in customers.items():
+            folder = tmp_path / f"Split-{split}"
+            folder.mkdir()
+            one = dataset(sum(counts.values()), customer=categorical(counts), channel=categorical({split: sum(counts.values())}))
+            content = statistics_pb2.DatasetFeatureStatisticsList(datasets=[one]).SerializeToString()
+            (folder / "FeatureStats.pb").write_bytes(content)
+        read = {feature.path.step[0]: feature.string_stats for feature in drift.read(tmp_path, ["customer"]).features}
+        assert {one.label: one.sample_count for one in read["customer"].rank_histogram.buckets} == {"c": 30, "b": 3, "a": 2}
+        assert (read["customer"].unique, read["customer"].common_stats.num_non_missing) == (3, 35)
+        assert [one.label for one in read["channel"].rank_histogram.buckets] == ["train"]
+        assert [
+            one.label for feature in drift.read(tmp_path).features for one in feature.string_stats.rank_histogram.buckets
+        ] == [
+            "a",
+            "b",
+            "train",
+        ]

@@ -8,7 +8,8 @@ from components.errors import ParlanceError
 from components.findings import Severity, has_errors
 from components.validation import drift, gate, schema_file
 from components.validation.options import ValidationOptions
-from tests.components.validation.test_drift import MOVED, OLD
+from tests.components.validation.test_distances import categorical
+from tests.components.validation.test_drift import MOVED, OLD, dataset
 
 SCHEMA = schema_file.parse(
     """
@@ -46,6 +47,33 @@ class TestAnomalies:
         assert finding.subject == "channel"
         for part in ("'channel'", "eval split", "one of 2 known values", "present in at least 1", "fax (~3%)"):
             assert part in finding.message
+
+    def test_of_several_splits_is_told_once(self, tmp_path):
+        for split, share in (("eval", "~9%"), ("train", "~3%"), ("test", "~8%")):
+            anomalies(tmp_path, split, UNEXPECTED_VALUE.replace("~3%", share))
+        [finding, _] = gate.check(str(tmp_path), CLEAN, SCHEMA, ValidationOptions())
+        assert "in the train split (and in eval and test)" in finding.message
+        assert "fax (~3%)" in finding.message
+
+    def test_values_that_few_rows_have_are_counted_not_shown(self, tmp_path):
+        values = "my card is 4111 (<1%), call jane@example.com (~2%), fax (~3%), it broke, again (<1%)"
+        findings = gate.check(
+            anomalies(tmp_path, text=UNEXPECTED_VALUE.replace("fax (~3%)", values)), CLEAN, SCHEMA, ValidationOptions()
+        )
+        assert "call [email] (~2%), fax (~3%), 2 more values" in findings[0].message
+        assert not [word for word in ("4111", "jane", "broke") if word in str(findings)]
+
+    def test_no_value_of_a_column_that_holds_messages_now_is_shown(self, tmp_path):
+        [web, mail] = (categorical({value: 1000}) for value in ("web", "fax"))
+        web.string_stats.avg_length, mail.string_stats.avg_length = 3, 50
+        columns = drift.Columns(text=["text"])
+        moved = drift.compare(
+            dataset(1000, channel=web, text=mail), dataset(1000, channel=mail, text=web), columns, ValidationOptions(), "before"
+        )
+        findings = gate.check(anomalies(tmp_path, text=UNEXPECTED_VALUE), CLEAN, SCHEMA, ValidationOptions(), [moved])
+        [told] = [finding for finding in findings if finding.check.startswith("anomaly")]
+        assert "1 different value" in told.message
+        assert "fax" not in str(findings)
 
     def test_a_warn_only_column_warns(self, tmp_path):
         findings = gate.check(
