@@ -1,17 +1,22 @@
-"""From the start of a container to the first line of an executor: our step beside TFX's own entry for Kubeflow.
+"""From the start of a container to the first line of an executor: our step beside TFX's own entry for Kubeflow, node by node.
 
-    python -m benchmarks.kubeflow_start [--rounds N]
+    python -m benchmarks.kubeflow_start [--rounds N] [NODE ...]
 
-Both sides run the same executor, which does nothing but tell the time. Ours launches it as every step is launched: unpack the node,
-ask ML Metadata (SQLite here) about inputs and cache, start the executor's process; `lean` is a node that needs no TensorFlow, `full`
-one that does. TFX's entry (kubeflow_v2_run_executor) imports and runs the executor and asks nobody; `imports` is what importing TFX's
-launcher as it comes takes by itself, without either. Sides alternate. A cached node, where no executor runs, is `cached`: the whole
-step. The last line is one JSON object.
+What is timed begins with the process and ends when the executor of a node, with all that it imports, could begin its work; the work
+itself is left out. Ours launches the node as every step is launched: unpack it, ask ML Metadata (SQLite here) about inputs and cache,
+start the executor's process. TFX's entry (kubeflow_v2_run_executor) does none of this, it imports and runs an executor and asks nobody.
+It has the executor that stock TFX has for the same work, which is often the same one; `SchemaImport` stands for all nodes that need no
+TensorFlow here, beside an executor that needs nothing. A `cached` node, where no executor runs, is our whole step.
+
+`imports` is what importing TFX's launcher as it comes takes by itself. Sides alternate. Seconds of the processor are those of all
+processes of a step together; on a machine that does other things at the same time they say more than the clock does. The last line is
+one JSON object.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
 import os
 import pathlib
@@ -21,21 +26,46 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from tfx.dsl.components.base import base_executor
 
 _STOCK = "tfx.orchestration.kubeflow.v2.container.kubeflow_v2_run_executor"
-_NODE = "SchemaImport"
+_TIMED = "SchemaImport"
+"""The node that is launched, with the executor that tells the time; it has no inputs that would have to be there."""
 _TOLD = "PARLANCE_BENCHMARK_TOLD"
 """Environment variable with the file that the executor writes the time to."""
+_EXECUTOR = "PARLANCE_BENCHMARK_EXECUTOR"
+"""Environment variable with the import path of the executor whose imports count; none if it is not set."""
+
+NODES = {
+    "SchemaImport": (None, None),
+    "StatisticsGen": ("tfx.components.statistics_gen.executor.Executor",) * 2,
+    "Transform": ("tfx.components.transform.executor.Executor",) * 2,
+    "Trainer": ("tfx.components.trainer.executor.GenericExecutor",) * 2,
+    "Evaluator": ("components.evaluation.component.EvaluatorExecutor", "tfx.components.evaluator.executor.Executor"),
+}
+"""Our executor and stock TFX's, by node."""
 
 
 class TellsTheTime(base_executor.BaseExecutor):
-    """What is run: user code of one line."""
+    """What is run: the imports of a node's executor, and user code of one line."""
 
     def Do(self, input_dict, output_dict, exec_properties) -> None:
         """See the base class."""
+        if path := os.environ.get(_EXECUTOR):
+            if (worker := sys.modules.get("pipeline.local.executor_imports")) is not None:
+                worker.import_executor(path)  # as our worker does before it runs one
+            else:
+                importlib.import_module(path.rpartition(".")[0])
         pathlib.Path(os.environ[_TOLD]).write_text(repr(time.time()))
+
+
+class Seconds(NamedTuple):
+    """How long a command took."""
+
+    wall: float
+    processor: float
 
 
 def pack(folder: pathlib.Path, lean: bool) -> str:
@@ -60,79 +90,125 @@ def packed_here(folder: str, lean: bool) -> str:
 
     file = config.load(config.DEFAULT, ["data.source.rows=300"])
     bound = parameters.bind(lambda one: dag.compile_pipeline(one, folder, metadata_store_pb2.ConnectionConfig()), file)
-    node = step_argument.unpack(step_argument.pack(bound.pipeline, _NODE))
+    node = step_argument.unpack(step_argument.pack(bound.pipeline, _TIMED))
     deployment = pipeline_pb2.IntermediateDeploymentConfig()
     node.deployment_config.Unpack(deployment)
     spec = executable_spec_pb2.PythonClassExecutableSpec(class_path=f"benchmarks.kubeflow_start.{TellsTheTime.__name__}")
     if lean:
         spec.extra_flags.append(LEAN_FLAG)
-    deployment.executor_specs[_NODE].Pack(spec)
+    deployment.executor_specs[_TIMED].Pack(spec)
     node.deployment_config.Pack(deployment)
-    return step_argument.pack(node, _NODE)
+    return step_argument.pack(node, _TIMED)
 
 
-def seconds(command: Sequence[str], told: pathlib.Path | None) -> float:
+def seconds(command: Sequence[str], told: pathlib.Path | None, executor: str | None = None) -> Seconds:
     """Returns how long a command takes until its executor tells the time, or to its end if nobody does.
+
+    Args:
+      command: The process.
+      told: Where the executor writes to; removed before.
+      executor: Whose imports count.
 
     Raises:
       RuntimeError: It failed.
     """
-    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", **({_TOLD: str(told)} if told else {})}
-    started = time.time()
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    ended = time.time()
-    if done.returncode:
-        raise RuntimeError(f"{command[2]} ended with {done.returncode}:\n{done.stdout[-500:]}{done.stderr[-1500:]}")
-    return (float(told.read_text()) if told else ended) - started
+    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
+    environment |= {name: str(value) for name, value in ((_TOLD, told), (_EXECUTOR, executor)) if value is not None}
+    if told is not None:
+        told.unlink(missing_ok=True)
+    with tempfile.TemporaryFile("w+") as log:
+        started = time.time()
+        process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
+        _, status, used = os.wait4(process.pid, 0)
+        ended = time.time()
+        process.returncode = os.waitstatus_to_exitcode(status)
+        if process.returncode or (told is not None and not told.exists()):
+            log.seek(0)
+            raise RuntimeError(f"{command[2]} ended with {process.returncode}:\n{log.read()[-2000:]}")
+    return Seconds((float(told.read_text()) if told else ended) - started, used.ru_utime + used.ru_stime)
+
+
+class _Sides:
+    """Both sides, with a folder of scratch files."""
+
+    def __init__(self, folder: pathlib.Path):
+        self._folder = folder
+        self._told = folder / "told"
+        self._packed = {lean: pack(folder, lean) for lean in (True, False)}
+        self._number = 0
+
+    def ours(self, node: str) -> Seconds:
+        """A step whose executor has to run."""
+        self._number += 1  # another database is another node to the cache
+        return seconds(self._step(node, "first"), self._told, NODES[node][0])
+
+    def cached(self) -> Seconds:
+        """The step that was timed last, once more in another run: nothing has changed since."""
+        return seconds(self._step("StatisticsGen", "second"), None)
+
+    def stock(self, node: str) -> Seconds:
+        """TFX's entry."""
+        outputs = {"outputs": {"outputFile": str(self._folder / "stock" / "executor_output.json")}}
+        command = [sys.executable, "-m", _STOCK, "--executor_class_path", f"benchmarks.kubeflow_start.{TellsTheTime.__name__}"]
+        return seconds([*command, "--json_serialized_invocation_args", json.dumps(outputs)], self._told, NODES[node][1])
+
+    def imports(self) -> Seconds:
+        """TFX's launcher, without anything."""
+        return seconds([sys.executable, "-c", "import tfx.orchestration.portable.launcher, tfx.components"], None)
+
+    def _step(self, node: str, run_id: str) -> list[str]:
+        command = [sys.executable, "-m", "pipeline.kubeflow.step", "--node", _TIMED, "--ir", self._packed[NODES[node][0] is None]]
+        return [*command, "--run-id", run_id, "--metadata", f"sqlite:///{self._folder}/{self._number}.db"]
 
 
 def main() -> None:
     """Runs the benchmark as the module's docstring says."""
     parser = argparse.ArgumentParser(description="From the start of a container to user code.")
+    parser.add_argument("nodes", nargs="*", metavar="NODE", help=f"which nodes (default: {', '.join(NODES)})")
     parser.add_argument("--rounds", type=int, default=5)
-    rounds = parser.parse_args().rounds
-    measured: dict[str, list[float]] = {name: [] for name in ("lean", "full", "cached", "stock", "imports")}
+    options = parser.parse_args()
+    nodes = options.nodes or list(NODES)
+    if unknown := [node for node in nodes if node not in NODES]:
+        parser.error(f"there is no node {unknown[0]!r} here; nodes: {', '.join(NODES)}")
+    measured: dict[str, list[Seconds]] = {}
     with tempfile.TemporaryDirectory() as scratch:
-        folder = pathlib.Path(scratch)
-        told = folder / "told"
-        metadata = f"sqlite:///{folder}/metadata.db"
-        packed = {name: pack(folder, name == "lean") for name in ("lean", "full")}
-        stock_input = json.dumps({"outputs": {"outputFile": str(folder / "stock" / "executor_output.json")}})
-
-        def step(name: str, run_id: str) -> list[str]:
-            words = [sys.executable, "-m", "pipeline.kubeflow.step", "--node", _NODE, "--ir", packed[name]]
-            return [*words, "--run-id", run_id, "--metadata", metadata]
-
-        stock = [sys.executable, "-m", _STOCK, "--executor_class_path", f"benchmarks.kubeflow_start.{TellsTheTime.__name__}"]
-        stock += ["--json_serialized_invocation_args", stock_input]
-        for number in range(rounds):
-            for name in ("lean", "full"):
-                # Another folder is another node to the cache; only `cached` may find an earlier result.
-                fresh = folder / f"{name}-{number}"
-                fresh.mkdir()
-                metadata = f"sqlite:///{fresh}/metadata.db"
-                measured[name].append(seconds(step(name, "first"), told))
-            measured["cached"].append(seconds(step("full", "second"), None))
-            measured["stock"].append(seconds(stock, told))
-            launcher = [sys.executable, "-c", "import tfx.orchestration.portable.launcher, tfx.components"]
-            measured["imports"].append(seconds(launcher, None))
-            line = "  ".join(f"{name} {values[-1]:6.2f} s" for name, values in measured.items())
-            sys.stdout.write(f"round {number + 1}: {line}\n")
-            sys.stdout.flush()
-    medians = {name: statistics.median(values) for name, values in measured.items()}
+        sides = _Sides(pathlib.Path(scratch))
+        for number in range(options.rounds):
+            sys.stdout.write(f"round {number + 1}\n")
+            for node in nodes:
+                for name, measure in ((f"{node} ours", sides.ours), (f"{node} stock", sides.stock)):
+                    _note(measured, name, measure(node))
+            _note(measured, "cached", sides.cached())
+            _note(measured, "imports", sides.imports())
+    wall = {name: statistics.median(value.wall for value in values) for name, values in measured.items()}
+    processor = {name: statistics.median(value.processor for value in values) for name, values in measured.items()}
+    by_node = {
+        node: {
+            "ours_s": round(wall[f"{node} ours"], 2),
+            "stock_s": round(wall[f"{node} stock"], 2),
+            "wall_ratio": round(wall[f"{node} ours"] / wall[f"{node} stock"], 3),
+            "processor_ratio": round(processor[f"{node} ours"] / processor[f"{node} stock"], 3),
+        }
+        for node in nodes
+    }
+    worst = max(nodes, key=lambda node: by_node[node]["wall_ratio"])
     result = {
         "area": "kubeflow_start",
-        "rounds": rounds,
-        "ours": {
-            "wall_s": round(medians["lean"], 2),
-            "full_s": round(medians["full"], 2),
-            "cached_s": round(medians["cached"], 2),
-        },
-        "stock": {"wall_s": round(medians["stock"], 2), "imports_s": round(medians["imports"], 2)},
-        "wall_ratio": round(medians["lean"] / medians["stock"], 3),
-        "detail": {name: [round(value, 2) for value in values] for name, values in measured.items()},
+        "rounds": options.rounds,
+        "ours": {"wall_s": by_node[worst]["ours_s"], "cached_s": round(wall["cached"], 2)},
+        "stock": {"wall_s": by_node[worst]["stock_s"], "imports_s": round(wall["imports"], 2)},
+        "wall_ratio": by_node[worst]["wall_ratio"],
+        "worst_node": worst,
+        "nodes": by_node,
+        "detail": {name: [[round(number, 2) for number in value] for value in values] for name, values in measured.items()},
     }
     sys.stdout.write(json.dumps(result) + "\n")
+
+
+def _note(measured: dict[str, list[Seconds]], name: str, value: Seconds) -> None:
+    measured.setdefault(name, []).append(value)
+    sys.stdout.write(f"  {name:<22} {value.wall:6.2f} s  processor {value.processor:6.2f} s\n")
+    sys.stdout.flush()
 
 
 if __name__ == "__main__":

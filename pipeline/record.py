@@ -36,6 +36,7 @@ def opening(run_id: str, config: PipelineConfig, folder: pathlib.Path) -> dict[s
         "seconds": 0.0,
         "nodes": [],
         "rows": _NO_ROWS,
+        "sample": config.data.sample,
         "data": None,
         "metrics": {},
         "baseline_metrics": None,

@@ -12,7 +12,7 @@ import json
 import pathlib
 import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from components.errors import EnvironmentFailure, UsageError
@@ -185,6 +185,7 @@ def _submit(options: argparse.Namespace) -> int:
         package = _package(_checked(_compiled(config)), config.name)
         account = account or config.kubeflow.service_account
     values = package.values(given)
+    _refuse_wrong_values(package, given)
     version, uploaded = client.ensure_version(package)
     run = client.start(version, client.experiment(options.experiment or package.name), package.name, values, account)
     shown = {
@@ -468,6 +469,23 @@ def _checked(text: str) -> str:
     for line in _finding_lines(findings):
         sys.stderr.write(f"parlance: {line}\n")
     return text
+
+
+def _refuse_wrong_values(package: Package, given: Mapping[str, str]) -> None:
+    """Checks values of runtime parameters as the first step of the run would.
+
+    Raises:
+      UsageError: The pipeline file would not be valid with one.
+    """
+    if not given or "--ir" not in package.text:  # without nodes there is nothing that would know
+        return
+    _import_lean()
+    from pipeline.kubeflow import check, parameters
+
+    for step in check.read(package.text).steps.values():
+        if step.pipeline is not None and given.keys() <= parameters.known(step.pipeline):
+            parameters.substitute(step.pipeline, given)
+            return
 
 
 def _finding_lines(findings: Iterable[Finding]) -> list[str]:

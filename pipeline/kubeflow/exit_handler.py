@@ -24,6 +24,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from components.errors import ParlanceError, UsageError
+from components.ingestion.options import sample_name
 from components.release import infra_blessing
 from pipeline.kubeflow import metadata_url, step_words, visuals
 from pipeline.kubeflow.options import WEBHOOK_URL
@@ -126,8 +127,8 @@ def message(
 
     Returns:
       run_id, pipeline, state (succeeded, rejected, failed or cancelled), kubeflow_state, error, verdict (blessed and its first
-      findings, those that failed before warnings; None if nothing was judged), pushed, nodes, links, and `text`, all of it in a
-      sentence or two, which chat services show.
+      findings, those that failed before warnings; None if nothing was judged), pushed, sample (share of the rows that were used),
+      nodes, links, and `text`, all of it in a sentence or two, which chat services show.
     """
     by_id = {node.id: node for node in nodes}
     verdict = _verdict(by_id, read)
@@ -136,6 +137,8 @@ def message(
     state = _state(kubeflow_state, verdict, failed)
     error = failed.error if failed else redact(str((status.get("error") or {}).get("message") or ""))
     pushed = _artifact(by_id, "Pusher", "pushed_model", "pushed.json", read)
+    sample = (_artifact(by_id, "ExampleGen", "examples", "summary.json", read) or {}).get("sample", 1.0)
+    run = f"{run_id} ({sample_name(sample)})" if sample < 1 else run_id
     links = {"run": f"{ui.rstrip('/')}/#/runs/details/{run_id}"} if ui else {}
     links |= {name: uris[0] for name, uris in getattr(by_id.get("Evaluator"), "outputs", {}).items() if uris}
     return {
@@ -147,9 +150,10 @@ def message(
         "failed_node": failed.id if failed else None,
         "verdict": verdict,
         "pushed": pushed,
+        "sample": sample,
         "nodes": [{"id": node.id, "state": node.state, "seconds": node.seconds} for node in nodes],
         "links": links,
-        "text": _text(pipeline, run_id, state, failed, error, verdict, pushed),
+        "text": _text(pipeline, run, state, failed, error, verdict, pushed),
     }
 
 
@@ -191,7 +195,7 @@ def _artifact(nodes: Mapping[str, Node], node_id: str, channel: str, file: str, 
 
 def _text(
     pipeline: str,
-    run_id: str,
+    run: str,
     state: str,
     failed: Node | None,
     error: str,
@@ -199,7 +203,7 @@ def _text(
     pushed: Mapping[str, Any] | None,
 ) -> str:
     where = f" in {failed.id}" if failed else ""
-    text = f"{pipeline}: run {run_id} {state}{where if state != 'succeeded' else ''}"
+    text = f"{pipeline}: run {run} {state}{where if state != 'succeeded' else ''}"
     if state == "succeeded" and pushed:
         return f"{text}, version {pushed['version']} was pushed"
     reasons = [finding["message"] for finding in (verdict or {}).get("findings", ()) if finding["severity"] == "error"]

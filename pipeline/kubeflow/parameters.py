@@ -41,6 +41,8 @@ _OTHER_CODE = "parlance_image_code"
 # Found raw in text that pydantic wrote and escaped in text of Python's json, which tells in whose spelling the value goes there.
 _MARK = "«parameter:{}»"
 _MARKS = re.compile(r'"(?:«|\\u00ab)parameter:([a-z0-9_]+)(?:»|\\u00bb)"')
+# Every step says that it works on a sample, whether it has to know or not.
+_SHOWN_EVERYWHERE = "data.sample"
 _ABSENT = ""  # what stands for null on the command line of a step
 
 
@@ -104,14 +106,15 @@ def declare(config: PipelineConfig) -> dict[str, Parameter]:
 
 
 def _usual(config: PipelineConfig) -> dict[str, str]:
-    source = config.data.source
+    source, settings = config.data.source, {"sample": "data.sample", "epochs": "model.epochs"}
     if isinstance(source, DatabaseSource):
         span = {"span": "data.source.incremental.span"} if source.incremental is not None else {}
-        return {**span, "epochs": "model.epochs"}
+        return {**span, **settings}
     if not isinstance(source, FileSource):
-        return {"rows": "data.source.rows", "epochs": "model.epochs"}
+        sizes = [name for name in ("rows", "texts") if name in type(source).model_fields]
+        return {**{name: f"data.source.{name}" for name in sizes}, **settings}
     span = {"span": "data.source.span"} if "{SPAN}" in source.path else {}
-    return {"data_path": "data.source.path", **span, "epochs": "model.epochs"}
+    return {"data_path": "data.source.path", **span, **settings}
 
 
 def overridden(config: PipelineConfig, values: Mapping[str, str]) -> PipelineConfig:
@@ -228,6 +231,7 @@ def _bind(
         # The first node tells the user of a wrong value at once, not an hour later. The hash stands for the whole file.
         if not node.pipeline_node.upstream_nodes or marked_hash in texts.values():
             names = set(declared)
+        names |= {name for name, parameter in declared.items() if parameter.setting == _SHOWN_EVERYWHERE}
         used[node_id] = tuple(name for name in declared if name in names)
         content = {
             # A step has no use for the schedule, and a package that did not hold it need not change with it.
@@ -245,6 +249,12 @@ def _bind(
             return None
     reached = {name for node in marked.nodes for text in _texts(node.pipeline_node).values() for name in _MARKS.findall(text)}
     return Bound(marked, declared, used) if reached == set(declared) else None
+
+
+def known(pipeline: pipeline_pb2.Pipeline) -> frozenset[str]:
+    """Returns the names of the parameters that nodes of a pipeline take; none of one that is not from `bind`."""
+    texts = [_texts(node.pipeline_node, own=True).get(_PROPERTY) for node in pipeline.nodes]
+    return frozenset(name for text in texts if text is not None for name in json.loads(text)["parameters"])
 
 
 def substitute(pipeline: pipeline_pb2.Pipeline, values: Mapping[str, str]) -> PipelineConfig:
@@ -319,12 +329,12 @@ def _fill(node: pipeline_pb2.PipelineNode, run: PipelineConfig, declared: Mappin
         node.parameters.parameters["input_config"].field_value.string_value = proto_utils.proto_to_json(config)
 
 
-def _texts(node: pipeline_pb2.PipelineNode) -> dict[str, str]:
-    """A node's parameters that are text, without our own."""
+def _texts(node: pipeline_pb2.PipelineNode, own: bool = False) -> dict[str, str]:
+    """A node's parameters that are text, without our own unless asked for."""
     return {
         key: value.field_value.string_value
         for key, value in node.parameters.parameters.items()
-        if value.field_value.WhichOneof("value") == "string_value" and key != _PROPERTY
+        if value.field_value.WhichOneof("value") == "string_value" and (own or key != _PROPERTY)
     }
 
 

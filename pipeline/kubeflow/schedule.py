@@ -265,7 +265,7 @@ def _of(entry: Any) -> Schedule:
     mark = _MARK.match(entry.description or "")
     cron = entry.trigger and entry.trigger.cron_schedule
     periodic = entry.trigger and entry.trigger.periodic_schedule
-    when = cron.cron if cron else f"every {periodic.interval_second} s" if periodic else "never"
+    when = cron.cron if cron else f"every {_interval(int(periodic.interval_second))}" if periodic else "never"
     return Schedule(
         name=entry.display_name,
         recurring_run_id=entry.recurring_run_id,
@@ -276,6 +276,12 @@ def _of(entry: Any) -> Schedule:
         version_id=(entry.pipeline_version_reference and entry.pipeline_version_reference.pipeline_version_id) or "",
         max_concurrency=int(entry.max_concurrency or 1),
     )
+
+
+def _interval(seconds: int) -> str:
+    """An interval as a pipeline file gives it."""
+    unit, size = next((unit, size) for unit, size in (("d", 86400), ("h", 3600), ("m", 60), ("s", 1)) if seconds % size == 0)
+    return f"{seconds // size}{unit}"
 
 
 def _hand_over(client: Client, others: Sequence[Any], to: str | None) -> None:

@@ -133,17 +133,21 @@ class _Step:
             from pipeline.local import lean_imports
 
             lean_imports.install()
+        from components import executor_path
         from pipeline.kubeflow import storage
-        from pipeline.local import executors, worker_environment
+        from pipeline.local import executor_imports, executors, worker_environment
 
-        # It starts when an executor has to run: what comes from the cache imports no TensorFlow at all.
-        worker = executors.WorkerProcess(
-            sys.stderr.buffer, worker_environment.WORKER_ENVIRONMENT, lean=_is_lean(self._pipeline, self._node_id)
-        )
+        spec = _executor_spec(self._pipeline, self._node_id)
+        lean = spec is None or executor_path.LEAN_FLAG in getattr(spec, "extra_flags", ())
+        worker = executors.WorkerProcess(sys.stderr.buffer, worker_environment.WORKER_ENVIRONMENT, lean)
         with contextlib.closing(worker), tempfile.TemporaryDirectory(prefix="parlance-") as scratch:
             self._termination.worker = worker
             if self._termination.heard:
                 worker.interrupt()
+            elif not lean:
+                # TensorFlow takes seconds, and so does asking what there is to do. If it is nothing, the worker ends half-way.
+                cloud = self._remote or executor_imports.asks_for_cloud(spec.SerializeToString())
+                worker.start(getattr(spec, "python_executor_spec", spec).class_path, cloud)
             return self._launch(worker, storage.Staging(scratch))
 
     def _launch(self, worker: executors.WorkerProcess, staging: storage.Staging) -> int:
@@ -293,6 +297,7 @@ class _Step:
             peak_mib=peak_mib,
             text_columns=config.data.text,
             findings=[finding.to_json() for finding in getattr(error, "findings", ())],
+            sample=config.data.sample,
         )
         try:
             visuals.write(visuals.of_node(outcome), self._executor_input)
@@ -322,14 +327,11 @@ def _json_object(text: str, place: str) -> dict[str, Any]:
     return value
 
 
-def _is_lean(pipeline: pipeline_pb2.Pipeline, node_id: str) -> bool:
-    """Says whether a node's executor needs no TensorFlow."""
+def _executor_spec(pipeline: pipeline_pb2.Pipeline, node_id: str) -> Any:
+    """What a node executes; None of a resolver."""
     from tfx.orchestration.local import runner_utils
 
-    from components import executor_path
-
-    spec = runner_utils.extract_executor_spec(runner_utils.extract_local_deployment_config(pipeline), node_id)
-    return executor_path.LEAN_FLAG in getattr(spec, "extra_flags", ())
+    return runner_utils.extract_executor_spec(runner_utils.extract_local_deployment_config(pipeline), node_id)
 
 
 def _operators(worker: executors.WorkerProcess, staging: storage.Staging, remote: bool) -> Mapping[Any, Any]:

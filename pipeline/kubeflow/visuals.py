@@ -15,6 +15,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from components.ingestion.options import sample_name
 from components.release import infra_blessing
 
 METRICS = "system.Metrics"
@@ -41,7 +42,6 @@ SMOKE_TEST = infra_blessing.RESULT_FILE
 
 # Characters that are Markdown's or HTML's, and line ends. Names of classes and values of segments come from data.
 _MARKUP = re.compile(r"[\\`*_{}\[\]<>#|~&!]")
-_LINKS_TO_PAGES = re.compile(r'<a href="slices/[^"]*">(.*?)</a>', re.DOTALL)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,6 +57,7 @@ class Outcome:
       peak_mib: Peak memory in MiB.
       text_columns: Columns that hold messages, whose values are never shown.
       findings: Findings of a gate that stopped the run, as plain values.
+      sample: Share of the rows that the run uses.
     """
 
     node: Mapping[str, Any]
@@ -68,6 +69,7 @@ class Outcome:
     peak_mib: float = 0.0
     text_columns: Sequence[str] = ()
     findings: Sequence[Mapping[str, Any]] = ()
+    sample: float = 1.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,6 +116,8 @@ def metrics(outcome: Outcome) -> dict[str, float]:
         "cached": outcome.node["state"] == "cached",
         "tfx_execution_id": outcome.node["execution_id"],
     }
+    if outcome.sample < 1:
+        numbers["sample"] = outcome.sample
     return {name.replace(" ", "_"): float(value) for name, value in numbers.items() if _is_number(value)}
 
 
@@ -121,6 +125,8 @@ def summary(outcome: Outcome) -> str:
     """Returns a node's note in Markdown: what became of it, its key numbers, the verdict or the anomalies, where its outputs are."""
     node = outcome.node
     lines = [f"## {node['id']}: {node['state']}", ""]
+    if sampled := sample_name(outcome.sample):
+        lines += [f"**{sampled}** of the rows", ""]
     if "error" in node:
         lines += [*(f"> {_plain(line)}" for line in node["error"].splitlines()), ""]
     facts = [(name.replace("_", " "), _shown(value)) for name, value in node["summary"].items()]
@@ -240,7 +246,7 @@ def _report(outcome: Outcome) -> str:
     if not parts:
         return ""
     rejected = bool(parts.get("verdict")) and not parts["verdict"]["blessed"]
-    page = report.render(
+    return report.render(
         report.ReportData(
             record={
                 "run_id": outcome.run_id,
@@ -249,6 +255,7 @@ def _report(outcome: Outcome) -> str:
                 "state": "rejected" if rejected else "running",
                 "seconds": node["seconds"],
                 "peak_mib": round(outcome.peak_mib),
+                "sample": outcome.sample,
                 "nodes": [dict(node)],
             },
             lineage=[
@@ -260,11 +267,11 @@ def _report(outcome: Outcome) -> str:
                     "state": node["state"],
                 }
             ],
+            # Those of single segment values are a run's, and a frame in KFP's pages has no folder beside it.
+            pages=False,
             **parts,
         )
     )
-    # The pages of single segment values are a run's, and a frame in KFP's pages has no folder beside it.
-    return _LINKS_TO_PAGES.sub(r"\1", page)
 
 
 def _statistics(folder: str, text_columns: Sequence[str]) -> dict[str, Any]:

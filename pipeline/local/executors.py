@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, BinaryIO
 
 from tfx.orchestration.portable import base_executor_operator
@@ -16,7 +17,8 @@ from tfx.proto.orchestration import executable_spec_pb2, execution_result_pb2
 
 from components import executor_path
 from components.errors import EnvironmentFailure
-from pipeline.local import failures, worker
+from pipeline.local import executor_imports, failures, fork_server, memory, room, worker
+from pipeline.local import plan as plan_module
 
 
 class Interrupted(Exception):
@@ -24,7 +26,7 @@ class Interrupted(Exception):
 
 
 class WorkerProcess:
-    """One worker, started at the first executor that has to run."""
+    """One worker that runs executors one after another, started from scratch at the first of them."""
 
     def __init__(self, log: BinaryIO, environment: Mapping[str, str], lean: bool):
         """Prepares; nothing is started yet.
@@ -42,13 +44,21 @@ class WorkerProcess:
         self._answers: BinaryIO | None = None
         self._interrupted = threading.Event()
 
-    def start(self) -> None:
-        """Starts the process, so that its imports are done when the first executor comes. Does nothing if it runs already."""
+    def start(self, executor: str | None = None, cloud: bool = False) -> None:
+        """Starts the process, so that its imports are done when the first executor comes. Does nothing if it runs already.
+
+        Args:
+          executor: Import path of the class of the executor that will come, if that is known.
+          cloud: Whether that one uses Google's storage or runner.
+        """
         if self._process is not None:
             return
         reader, writer = os.pipe()
+        options = [worker.LEAN_ARGUMENT] if self._lean else []
+        options += [f"{worker.EXPECT_ARGUMENT}{executor}"] if executor is not None else []
+        options += [worker.CLOUD_ARGUMENT] if cloud else []
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "pipeline.local.worker", str(writer), *([worker.LEAN_ARGUMENT] if self._lean else [])],
+            [sys.executable, "-m", "pipeline.local.worker", str(writer), *options],
             stdin=subprocess.PIPE,
             stdout=self._log,
             stderr=self._log,
@@ -70,20 +80,15 @@ class WorkerProcess:
         if self._interrupted.is_set():
             raise Interrupted
         self.start()
-        is_beam = isinstance(spec, executable_spec_pb2.BeamExecutableSpec)
         try:
-            worker.send(self._process.stdin, (spec.SerializeToString(), is_beam, invocation.SerializeToString()))
+            worker.send(self._process.stdin, worker.Request.of(spec, invocation))
             answer = worker.receive(self._answers)
         except (EOFError, BrokenPipeError) as error:
             raise self._died() from error
         if self._interrupted.is_set():
             raise Interrupted
         self.peak_mib = max(self.peak_mib, answer["peak_mib"])
-        if "error" in answer:
-            raise answer["error"]
-        if "failure" in answer:
-            raise failures.explain(answer["failure"], answer["errno"])
-        return execution_result_pb2.ExecutorOutput.FromString(answer["output"])
+        return _unpack(answer)
 
     def interrupt(self) -> None:
         """Ends the worker; a waiting `run` raises Interrupted. Safe to call from a signal handler."""
@@ -105,13 +110,30 @@ class WorkerProcess:
         self.close()
         if self._interrupted.is_set():
             return Interrupted()
-        if code == -signal.SIGKILL:
-            return EnvironmentFailure(
-                "The worker process was killed (SIGKILL); when nobody did that by hand, the machine ran out of memory. "
-                "Lower model.batch_size or use a machine with more memory, then run again: finished nodes are cached"
-            )
-        name = signal.Signals(-code).name if code < 0 else f"exit code {code}"
-        return EnvironmentFailure(f"The worker process died ({name}); the log has its last words. Finished nodes are cached")
+        return _explain_death(code)
+
+
+def _unpack(answer: Mapping[str, Any]) -> execution_result_pb2.ExecutorOutput:
+    """Returns what an executor put out, or raises what it raised."""
+    if "error" in answer:
+        raise answer["error"]
+    if "failure" in answer:
+        raise failures.explain(answer["failure"], answer["errno"])
+    return execution_result_pb2.ExecutorOutput.FromString(answer["output"])
+
+
+def _explain_death(exit_code: int | None) -> EnvironmentFailure:
+    """Returns what to say of a worker that ended without an answer."""
+    if exit_code == -signal.SIGKILL:
+        return EnvironmentFailure(
+            "The worker process was killed (SIGKILL); when nobody did that by hand, the machine ran out of memory. "
+            "Lower model.batch_size or use a machine with more memory, then run again: finished nodes are cached"
+        )
+    if exit_code is None:
+        how = "with the process it came from"
+    else:
+        how = signal.Signals(-exit_code).name if exit_code < 0 else f"exit code {exit_code}"
+    return EnvironmentFailure(f"The worker process died ({how}); the log has its last words. Finished nodes are cached")
 
 
 def _kill_group(process: subprocess.Popen[bytes]) -> None:
@@ -120,43 +142,125 @@ def _kill_group(process: subprocess.Popen[bytes]) -> None:
 
 
 class Workers:
-    """The worker processes of a run: a lean one, and one with TensorFlow, Beam and TFMA, which starts to import them early."""
+    """The processes of a run: a fresh one for each executor, forked from a server that holds the libraries already.
 
-    def __init__(self, log: BinaryIO, environment: Mapping[str, str]):
-        """Prepares; a run that is cached throughout starts no process at all. See WorkerProcess."""
-        self._lean = WorkerProcess(log, environment, lean=True)
-        self._full = WorkerProcess(log, environment, lean=False)
+    Each of the two servers starts when it is known that an executor needs it; a run that is cached throughout starts no process at all.
+
+    Attributes:
+      interrupted: Whether the user ended the run.
+      servers: Where the processes come from.
+    """
+
+    def __init__(
+        self,
+        log: BinaryIO,
+        environment: Mapping[str, str],
+        plan: plan_module.Plan,
+        servers: fork_server.Servers,
+    ):
+        """Takes servers over, which may have been started early.
+
+        Args:
+          log: Where the executors' output goes.
+          environment: Variables laid over this process's own.
+          plan: The nodes of the run.
+          servers: The servers, which `close` ends.
+        """
         self.interrupted = False
+        self._log = log
+        self._environment = dict(environment)
+        self._plan = plan
+        self.servers = servers
+        self._room = room.Room()
+        self._running: list[fork_server.Fork | WorkerProcess] = []
+        self._watch = memory.PeakWatch()
+        for server, executors in ((servers.lean, plan.lean), (servers.heavy, plan.heavy)):
+            server.attend(log, environment)
+            if server.process_id is not None:
+                server.start(list(executors.values()))
 
     @property
     def peak_mib(self) -> float:
-        """Peak memory of all workers together, in MiB."""
-        return self._lean.peak_mib + self._full.peak_mib
+        """Peak memory of this process and of all the workers together, in MiB; 0 if no executor ran."""
+        return self._watch.peak_mib
 
     def run(self, spec: Any, invocation: Any) -> execution_result_pb2.ExecutorOutput:
         """Runs one executor; see WorkerProcess.run."""
-        # Whatever has to run, something that needs TensorFlow will follow it.
-        self._full.start()
         lean = executor_path.LEAN_FLAG in getattr(spec, "extra_flags", ())
-        return (self._lean if lean else self._full).run(spec, invocation)
+        # What has to run gives its followers new inputs, so that they have to run as well.
+        if heavy := self._plan.heavy_from(invocation.pipeline_node.node_info.id):
+            self.servers.heavy.start(heavy)
+        self._watch.start()
+        with self._room.place(lambda: self.interrupted):
+            return self._run(lean, spec, invocation)
+
+    def _run(self, lean: bool, spec: Any, invocation: Any) -> execution_result_pb2.ExecutorOutput:
+        request = worker.Request.of(spec, invocation)
+        if not lean and executor_imports.asks_for_cloud(request.spec, request.invocation):
+            return self._spawn_for(lean, spec, invocation)
+        try:
+            fork = (self.servers.lean if lean else self.servers.heavy).fork(request.executor)
+        except fork_server.ForkRefusedError as refusal:
+            if self.interrupted:
+                raise Interrupted from None
+            logging.warning("%s gets a process of its own from scratch: %s", request.executor, refusal)
+            return self._spawn_for(lean, spec, invocation)
+        with contextlib.closing(fork), self._interruptible(fork):
+            try:
+                worker.send(fork.stream, request)
+                answer = worker.receive(fork.stream)
+            except (EOFError, OSError) as error:
+                if self.interrupted:
+                    raise Interrupted from None
+                raise _explain_death(fork.exit_code()) from error
+            self._watch.look()
+        return self._output(answer)
+
+    def _spawn_for(self, lean: bool, spec: Any, invocation: Any) -> execution_result_pb2.ExecutorOutput:
+        process = WorkerProcess(self._log, self._environment, lean)
+        with contextlib.closing(process), self._interruptible(process):
+            return process.run(spec, invocation)
+
+    def _output(self, answer: Mapping[str, Any]) -> execution_result_pb2.ExecutorOutput:
+        self._room.needed(answer["peak_mib"])
+        if self.interrupted:
+            raise Interrupted
+        return _unpack(answer)
+
+    @contextlib.contextmanager
+    def _interruptible(self, process: fork_server.Fork | WorkerProcess) -> Iterator[None]:
+        self._running.append(process)
+        try:
+            if self.interrupted:
+                raise Interrupted
+            yield
+        finally:
+            self._running.remove(process)
 
     def interrupt(self) -> None:
         """Ends all workers; a waiting `run` raises Interrupted. Safe to call from a signal handler."""
         self.interrupted = True
-        self._lean.interrupt()
-        self._full.interrupt()
+        self.servers.kill()
+        for process in list(self._running):
+            process.kill() if isinstance(process, fork_server.Fork) else process.interrupt()
 
     def close(self) -> None:
         """Ends all workers."""
-        self._lean.close()
-        self._full.close()
+        self._watch.stop()
+        self.servers.close()
 
 
-def operators(workers: Workers) -> dict[Any, Any]:
-    """Returns the launcher's table of executor operators, all of them on the given workers."""
+def operators(workers: Workers, turn: threading.Lock, running: Callable[[str], None]) -> dict[Any, Any]:
+    """Returns the launcher's table of executor operators, all of them on the given workers.
 
-    class OnWorker(base_executor_operator.BaseExecutorOperator):
-        """Runs Python and Beam executors on a worker process."""
+    Args:
+      workers: Where executors run.
+      turn: Held by the thread that launches a node, since one at a time may use ML Metadata; given away while an executor runs.
+      running: Called with the id of a node whose executor begins.
+    """
+
+    class OnWorkers(base_executor_operator.BaseExecutorOperator):
+        """Runs Python and Beam executors on worker processes."""
 
         SUPPORTED_EXECUTOR_SPEC_TYPE = [
             executable_spec_pb2.PythonClassExecutableSpec,
@@ -165,6 +269,12 @@ def operators(workers: Workers) -> dict[Any, Any]:
         SUPPORTED_PLATFORM_CONFIG_TYPE = []
 
         def run_executor(self, execution_info):
-            return workers.run(self._executor_spec, execution_info.to_proto())
+            invocation = execution_info.to_proto()
+            turn.release()
+            try:
+                running(invocation.pipeline_node.node_info.id)
+                return workers.run(self._executor_spec, invocation)
+            finally:
+                turn.acquire()
 
-    return dict.fromkeys(OnWorker.SUPPORTED_EXECUTOR_SPEC_TYPE, OnWorker)
+    return dict.fromkeys(OnWorkers.SUPPORTED_EXECUTOR_SPEC_TYPE, OnWorkers)

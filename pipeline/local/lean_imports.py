@@ -47,6 +47,27 @@ def install() -> None:
     for name in _HOLLOW:
         _add(name, [])
     importlib.import_module("pipeline.local.local_files")
+    import_telemetry()
+    _import_without("tfx.orchestration.portable.docker_executor_operator", "docker", "errors")
+
+
+def import_telemetry() -> None:
+    """Imports TFX's telemetry without Google's HTTP client, of which it wants a base class for requests to Google's services."""
+    _import_without("tfx.utils.telemetry_utils", "googleapiclient", "http", HttpRequest=object)
+
+
+def _import_without(name: str, package: str, submodule: str, **names: object) -> None:
+    """Imports a module with a stand-in for a package that it mentions and no node uses; whoever imports that later gets the real one."""
+    if package in sys.modules:
+        return
+    face, hollow = types.ModuleType(package), types.ModuleType(f"{package}.{submodule}")
+    vars(hollow).update(names)
+    setattr(face, submodule, hollow)
+    sys.modules |= {module.__name__: module for module in (face, hollow)}
+    try:
+        importlib.import_module(name)
+    finally:
+        del sys.modules[face.__name__], sys.modules[hollow.__name__]
 
 
 def _search_path(name: str) -> list[str]:

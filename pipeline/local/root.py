@@ -17,15 +17,15 @@ import pathlib
 import secrets
 import shutil
 from collections.abc import Iterator
-
-from ml_metadata.proto import metadata_store_pb2
-from tfx.orchestration import metadata
+from typing import TYPE_CHECKING
 
 from components.errors import EnvironmentFailure
 from pipeline import records
 
-_Execution = metadata_store_pb2.Execution
-_UNFINISHED = (_Execution.NEW, _Execution.RUNNING)
+if TYPE_CHECKING:
+    from ml_metadata.proto import metadata_store_pb2
+
+_METADATA = "metadata.db"
 
 
 class Root:
@@ -35,9 +35,16 @@ class Root:
         self.path = pathlib.Path(path).absolute()
         self.runs = self.path / "runs"
 
+    @property
+    def is_new(self) -> bool:
+        """Whether no run has begun here, so that nothing can be cached."""
+        return not (self.path / _METADATA).exists()
+
     def metadata_config(self) -> metadata_store_pb2.ConnectionConfig:
         """Returns how to reach this root's ML Metadata."""
-        return metadata.sqlite_metadata_connection_config(str(self.path / "metadata.db"))
+        from tfx.orchestration import metadata
+
+        return metadata.sqlite_metadata_connection_config(str(self.path / _METADATA))
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
@@ -86,12 +93,16 @@ class Root:
 
     def fail_unfinished(self) -> None:
         """Marks executions that nobody works on any more as failed and removes what they wrote."""
+        from ml_metadata.proto import metadata_store_pb2
+        from tfx.orchestration import metadata
+
+        states = metadata_store_pb2.Execution
         with metadata.Metadata(self.metadata_config()) as connection:
-            unfinished = [e for e in connection.store.get_executions() if e.last_known_state in _UNFINISHED]
+            unfinished = [e for e in connection.store.get_executions() if e.last_known_state in (states.NEW, states.RUNNING)]
             for execution in unfinished:
                 logging.warning("Execution %d was left unfinished; marking it failed", execution.id)
                 for output in self.path.glob(f"pipelines/*/*/*/{execution.id}"):
                     shutil.rmtree(output, ignore_errors=True)
-                execution.last_known_state = _Execution.FAILED
+                execution.last_known_state = states.FAILED
             if unfinished:
                 connection.store.put_executions(unfinished)

@@ -1,6 +1,7 @@
 """The lines people see."""
 
 import io
+import time
 
 import pytest
 
@@ -26,6 +27,7 @@ RECORD = {
         ({"state": "cached", "summary": {"blessed": False}}, ["cached", "not blessed"]),
         ({"state": "failed", "summary": {}, "error": "no label\nmore"}, ["✗ Trainer", "no label"]),
         ({"state": "skipped", "summary": {}}, ["– Trainer", "skipped"]),
+        ({"state": "skipped", "summary": {}, "reason": "needs DataGate"}, ["– Trainer", "skipped: needs DataGate"]),
     ],
 )
 def test_a_nodes_line(node, parts):
@@ -62,6 +64,11 @@ def test_what_the_data_warned_of_follows_the_verdict():
     assert lines[:2] == ["blessed", "warn  Column 'fare' differs"]
     stopped = {**RECORD, "error": "Column 'fare' differs", "state": "rejected", "data_findings": [warning]}
     assert lines[1] not in progress.conclusion(stopped)
+
+
+def test_a_sample_is_told_in_a_line():
+    assert "data     10 % sample of the rows" in progress.conclusion({**RECORD, "sample": 0.1})
+    assert not any("sample" in line for line in progress.conclusion({**RECORD, "sample": 1.0}))
 
 
 def test_the_smoke_test_is_told_in_a_line():
@@ -103,3 +110,50 @@ def test_a_terminal_sees_the_node_running_and_then_its_line_alone():
     shown.node_ended({"id": "Trainer", "state": "complete", "seconds": 1.0, "summary": {}})
     assert "\r" in stream.getvalue()
     assert stream.getvalue().endswith("\x1b[K  ✓ Trainer     1.0 s\n")
+
+
+def test_a_terminal_keeps_showing_what_still_runs_when_one_of_two_nodes_ends():
+    stream = Terminal()
+    shown = progress.Progress(stream)
+    shown.run_started("intents-1", ["Left", "Right"])
+    shown.node_started("Left")
+    shown.node_started("Right")
+    shown.node_ended({"id": "Left", "state": "complete", "seconds": 1.0, "summary": {}})
+    written = len(stream.getvalue())
+    until = time.monotonic() + 5
+    while "Right" not in stream.getvalue()[written:] and time.monotonic() < until:
+        time.sleep(0.01)
+    assert "Left" not in stream.getvalue()[written:]
+    shown.node_ended({"id": "Right", "state": "complete", "seconds": 1.0, "summary": {}})
+    left, right = stream.getvalue().split("\n")[1:3]
+    assert left.endswith("\x1b[K  ✓ Left      1.0 s")
+    assert right.endswith("\x1b[K  ✓ Right     1.0 s")
+
+
+def test_the_line_of_running_nodes_never_wraps():
+    started = dict.fromkeys(("StatisticsGen", "ExampleValidator", "Transform"), time.monotonic())
+    whole = progress.running_line("*", started, 16, 100)
+    assert whole.startswith("  * StatisticsGen        0.0 s  ExampleValidator 0.0 s")
+    assert progress.running_line("*", started, 16, 40) == whole[:39]
+
+
+class TestWhatElseRan:
+    NODES = [
+        {"id": "ExampleGen", "state": "complete"},
+        {"id": "ExampleValidator", "state": "failed"},
+        {"id": "Statistics", "state": "cached"},
+        {"id": "DataGate", "state": "skipped", "reason": "needs ExampleValidator"},
+        {"id": "Pusher", "state": "skipped", "reason": "needs ExampleValidator"},
+    ]
+
+    def test_is_told_when_a_node_failed(self):
+        lines = progress.conclusion({**RECORD, "state": "failed", "error": "no memory", "nodes": self.NODES})
+        assert lines[:4] == [
+            "failed: no memory",
+            "failed   ExampleValidator",
+            "ran      Statistics all the same",
+            "not run  DataGate, Pusher (needs ExampleValidator)",
+        ]
+
+    def test_is_silent_when_none_did(self):
+        assert progress.what_else(self.NODES[:1]) == []

@@ -11,7 +11,7 @@ import yaml
 from tests.serving.deploy import kustomize
 
 DEPLOY = pathlib.Path(__file__).resolve().parents[3] / "pipeline" / "kubeflow" / "deploy"
-OVERLAYS = ["base", "overlays/database"]
+OVERLAYS = ["base", "overlays/database", "overlays/training"]
 
 
 def tree(folder: pathlib.Path) -> pathlib.Path:
@@ -27,6 +27,7 @@ def build(deploy: pathlib.Path, overlay: str) -> list[kustomize.Object]:
     settings = yaml.safe_load(file.read_text())
     generators, images = settings.pop("secretGenerator", []), settings.pop("images", [])
     file.write_text(yaml.safe_dump(settings))
+    images += _own_images(deploy / overlay / "kustomization.yaml") if overlay != "base" else []
     objects = kustomize.build(deploy / overlay)
     for generator in generators:
         assert generator.keys() == {"name", "envs", "options"}
@@ -43,6 +44,14 @@ def build(deploy: pathlib.Path, overlay: str) -> list[kustomize.Object]:
         for subject in object_.get("subjects", []):
             subject["namespace"] = object_["metadata"]["namespace"]
     return objects
+
+
+def _own_images(file: pathlib.Path) -> list[dict[str, str]]:
+    """Takes the images out of an overlay's file."""
+    settings = yaml.safe_load(file.read_text())
+    images = settings.pop("images", [])
+    file.write_text(yaml.safe_dump(settings))
+    return images
 
 
 def pods(objects: list[kustomize.Object]) -> dict[str, kustomize.Object]:

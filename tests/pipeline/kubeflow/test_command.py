@@ -176,10 +176,10 @@ class TestSchedule:
         assert parlance(*self.APPLY).out.startswith("intents: unchanged")
         assert parlance(*self.APPLY, "--set", "schedule.interval=12h").out.startswith("intents: updated")
         listed = parlance("schedule", "list").out
-        assert listed.startswith("intents  on   every 43200 s")
-        assert parlance("schedule", "pause", "intents").out == "intents: off  (every 43200 s)\n"
+        assert listed.startswith("intents  on   every 12h")
+        assert parlance("schedule", "pause", "intents").out == "intents: off  (every 12h)\n"
         assert parlance("schedule", "list").out.startswith("intents  off")
-        assert parlance("schedule", "resume", "intents").out == "intents: on  (every 43200 s)\n"
+        assert parlance("schedule", "resume", "intents").out == "intents: on  (every 12h)\n"
         assert parlance("schedule", "trigger", "intents").out.startswith("run ")
         assert parlance("schedule", "delete", "intents").out == "intents: deleted\n"
         assert parlance("schedule", "list").out.startswith("no schedules; ")

@@ -92,6 +92,7 @@ class TestTasks:
             "--metadata", "mysql://parlance@parlance-mysql:3306/parlance",
             "--executor-input", "{{$}}",
             "--parameter", "epochs={{$.inputs.parameters['epochs']}}",
+            "--parameter", "sample={{$.inputs.parameters['sample']}}",
         ]  # fmt: skip
         [node] = step_argument.unpack(words[3]).nodes
         assert node.pipeline_node.node_info.id == "Trainer"
@@ -104,6 +105,7 @@ class TestTasks:
     def test_parameters_have_defaults(self, plain):
         inputs = plain[0]["root"]["inputDefinitions"]["parameters"]
         assert inputs["data_path"]["defaultValue"] == "/parlance/data/tickets.csv"
+        assert (inputs["sample"]["parameterType"], inputs["sample"]["defaultValue"]) == ("NUMBER_DOUBLE", 1.0)
         assert (inputs["epochs"]["parameterType"], inputs["epochs"]["defaultValue"]) == ("NUMBER_INTEGER", 10)
 
     def test_retries(self, plain, placed):
@@ -230,6 +232,35 @@ class TestRefused:
         for pair in (["DataGate", "data_gate"], ["Trainer", "ExitHandler"]):
             with pytest.raises(UsageError, match=f"{pair[1]}' would both be the task"):
                 compiler.task_names(pair)
+
+
+@pytest.mark.usefixtures("no_cluster")
+class TestValuesOfARun:
+    @pytest.fixture
+    def submit(self, tickets, tmp_path, kfp, capsys):
+        from pipeline import cli
+        from pipeline.kubeflow import compiler
+
+        package = tmp_path / "tickets.kfp.yaml"
+        package.write_text(compiler.compile_package(tickets(f"kubeflow.image={DIGEST}")))
+
+        def submit(*values):
+            words = [word for value in values for word in ("--parameter", value)]
+            code = cli.main(["kubeflow", "submit", str(package), *words, "--endpoint", kfp.endpoint])
+            return code, capsys.readouterr().err
+
+        return submit
+
+    def test_that_no_pipeline_file_could_have_are_refused_before_the_cluster_is_asked(self, submit, kfp):
+        code, problem = submit("sample=7", "epochs=3")
+        assert code == 2
+        assert "data.sample: Input should be less than or equal to 1" in problem
+        assert not kfp.requests
+
+    def test_that_one_could_have_are_handed_on(self, submit, kfp):
+        assert submit("sample=0.25", "epochs=3")[0] == 0
+        [run] = kfp.runs.values()
+        assert run.runtime_config.parameters == {"sample": 0.25, "epochs": 3}
 
 
 def test_the_default_job_compiles_to_the_same_bytes_everywhere_without_tensorflow():

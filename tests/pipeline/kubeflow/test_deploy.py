@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import copy
+import importlib.util
+import json
 import subprocess
 
 import kubernetes_validate
 import pytest
 import yaml
 
+from components.training import cluster
 from pipeline.kubeflow import options, prepare
 from tests.pipeline.kubeflow import manifests
 from tests.serving.deploy import kustomize
@@ -147,3 +150,29 @@ class TestDatabase:
 
     def test_base_brings_none(self, built):
         assert [kustomize.identity(object_) for object_ in built["base"] if object_["kind"] in ("StatefulSet", "Service")] == []
+
+
+class TestTraining:
+    def test_members_find_each_other_and_the_jobs(self, built):
+        objects = built["overlays/training"]
+        [members] = [object_ for object_ in objects if object_["kind"] == "StatefulSet"]
+        service = one(objects, "Service", members["spec"]["serviceName"])
+        assert service["spec"]["selector"].items() <= members["spec"]["template"]["metadata"]["labels"].items()
+        [container] = members["spec"]["template"]["spec"]["containers"]
+        assert container["image"] == options.KubeflowOptions().image
+        [prepared] = manifests.pods(objects)["parlance-prepare"]["spec"]["containers"]
+        assert container["image"] == prepared["image"]
+        assert container["args"][0].startswith(options.VolumeOptions().mount + "/")
+        config = next(variable["value"] for variable in container["env"] if variable["name"] == cluster.VARIABLE)
+        port = service["spec"]["ports"][0]["port"]
+        name = members["metadata"]["name"]
+        expected = [f"{name}-{index}.{service['metadata']['name']}:{port}" for index in range(members["spec"]["replicas"])]
+        assert json.loads(config.replace("$(MEMBER)", "0"))["cluster"] == {"worker": expected}
+        own = [cluster.Cluster.of({cluster.VARIABLE: config.replace("$(MEMBER)", str(index))}) for index in (0, 1)]
+        assert [member.is_chief for member in own] == [True, False]
+
+    def test_the_program_is_there(self, built):
+        [container] = manifests.pods(built["overlays/training"])["parlance-training"]["spec"]["containers"]
+        *python, module = container["command"]
+        assert python == ["python", "-m"]
+        assert importlib.util.find_spec(module)

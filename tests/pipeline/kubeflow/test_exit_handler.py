@@ -34,6 +34,12 @@ class TestMessage:
         assert told["text"] == "intents: run run-1 succeeded, version 17 was pushed"
         assert told["error"] == ""
 
+    def test_of_a_sample_says_so(self):
+        ingested = Node("ExampleGen", "complete", outputs={"examples": ["/x/2"]})
+        told = message([ingested, EVALUATOR], {"/x/2/summary.json": {"sample": 0.05}, "/e/9/verdict.json": BLESSED})
+        assert told["sample"] == 0.05
+        assert told["text"] == "intents: run run-1 (5 % sample) succeeded"
+
     def test_of_a_rejected_model_has_the_worst_findings_first_and_none_that_passed(self):
         told = message([EVALUATOR], {"/e/9/verdict.json": REJECTED})
         assert told["state"] == "rejected"

@@ -53,6 +53,7 @@ class TestARunWithAParameter:
             ("lengths", "evaluation.length_slices", "False"),
             ("buckets", "model.encoder.buckets", "2048"),
             ("quarantined", "validation.max_quarantined", "0.5"),
+            ("sample", "data.sample", "0.25"),
             ("contact", "release.card.contact", 'Zoë "the" cat'),
             ("gates", "evaluation.gates", '[{"metric": "recall", "min": 0.5, "class": "billing"}]'),
             ("gate", "evaluation.gates.0.above_majority", "0.2"),
@@ -104,7 +105,7 @@ class TestARunWithAParameter:
         from pipeline.kubeflow import parameters, step_argument
 
         bound = bind(tickets())
-        assert bound.used["Trainer"] == ("epochs",)
+        assert bound.used["Trainer"] == ("epochs", "sample")
         trainer = step_argument.unpack(step_argument.pack(bound.pipeline, "Trainer"))
         parameters.substitute(trainer, {"epochs": "3"})
         [expected] = [
@@ -138,20 +139,22 @@ class TestDeclared:
     def test_what_schedules_vary_most_is_there_without_a_word(self, tickets):
         from pipeline.kubeflow import parameters
 
-        assert list(parameters.declare(tickets())) == ["data_path", "epochs"]
+        assert list(parameters.declare(tickets())) == ["data_path", "epochs", "sample"]
         assert "span" in parameters.declare(tickets("data.source.path='/a/{SPAN}/b.csv'"))
         database = "data.source={type: sql, url: 'env:HOME', table: t}"
-        assert list(parameters.declare(tickets(database))) == ["epochs"]
+        assert list(parameters.declare(tickets(database))) == ["epochs", "sample"]
+        generated = "data.source={type: home_assistant_intents, languages: [de], rows: 100}"
+        assert list(parameters.declare(tickets(generated))) == ["epochs", "rows", "sample"]
 
     def test_null_drops_one(self, tickets):
         from pipeline.kubeflow import parameters
 
-        assert list(parameters.declare(tickets("kubeflow.parameters.epochs=null"))) == ["data_path"]
+        assert list(parameters.declare(tickets("kubeflow.parameters.epochs=null"))) == ["data_path", "sample"]
 
     def test_the_first_node_hears_of_all_so_that_a_wrong_value_ends_the_run_at_once(self, tickets):
         bound = bind(tickets())
-        assert bound.used["SchemaImport"] == ("data_path", "epochs")
-        assert bound.used["Evaluator"] == ()
+        assert bound.used["SchemaImport"] == ("data_path", "epochs", "sample")
+        assert bound.used["StatisticsGen"] == ("sample",)  # which it shows
 
     def test_defaults_are_what_the_file_says(self, tickets):
         from pipeline.kubeflow import parameters
@@ -194,7 +197,8 @@ class TestWrongValues:
         [
             ({"epochs": "many"}, "With the runtime parameters epochs the pipeline file does not describe.*\n.*model.epochs"),
             ({"epochs": "0"}, "model.epochs"),
-            ({"epoch": "3"}, "no runtime parameter 'epoch' here; parameters: data_path, epochs, thresholds"),
+            ({"epoch": "3"}, "no runtime parameter 'epoch' here; parameters: data_path, epochs, sample, thresholds"),
+            ({"sample": "0"}, "data.sample"),
             ({"thresholds": "lax"}, "thresholds is one of: strict, easy; received 'lax'"),
             ({"data_path": "s3://bucket/a.csv"}, "mount the bucket as a volume"),
         ],

@@ -99,7 +99,7 @@ class TestApply:
         [made] = kfp.recurring.values()
         assert made.trigger.periodic_schedule.interval_second == "21600"
         [listed] = schedule.schedules(client)
-        assert (listed.when, listed.enabled, listed.ours) == ("every 21600 s", True, True)
+        assert (listed.when, listed.enabled, listed.ours) == ("every 6h", True, True)
 
     def test_enabled_is_changed_in_place(self, client, kfp):
         first = schedule.apply(client, config(), PACKAGE)
@@ -128,7 +128,7 @@ class TestApply:
             schedule.apply(connected(kfp), config(), PACKAGE)
             schedule.apply(connected(other), config(cron=None, interval="1d"), PACKAGE)
             assert [entry.when for entry in schedule.schedules(connected(kfp))] == ["0 30 2 * * *"]
-            assert [entry.when for entry in schedule.schedules(connected(other))] == ["every 86400 s"]
+            assert [entry.when for entry in schedule.schedules(connected(other))] == ["every 1d"]
             assert schedule.apply(connected(kfp), config(), PACKAGE).action == "unchanged"
 
     def test_two_pipelines_do_not_touch_each_other(self, client, kfp):

@@ -1,3 +1,4 @@
+import dataclasses
 import html.parser
 import json
 import math
@@ -54,6 +55,9 @@ class TestMetrics:
         numbers = visuals.metrics(evaluator(tmp_path, sample()))
         assert all(type(value) is float and math.isfinite(value) for value in numbers.values())
 
+    def test_of_a_sample_have_its_share(self):
+        assert visuals.metrics(visuals.Outcome(entry("StatisticsGen"), "r", "p", sample=0.1))["sample"] == 0.1
+
     def test_leave_out_text_and_name_without_spaces(self):
         outcome = visuals.Outcome(entry("SchemaImport", summary={"model inputs": 3, "baseline": "none yet"}), "r", "p")
         numbers = visuals.metrics(outcome)
@@ -93,6 +97,11 @@ class TestSummary:
         assert "<img" not in text
         table = [line for line in text.splitlines() if line.startswith("|") and line.count("|") > 4]
         assert {line.count("|") for line in table} == {7}
+
+    def test_of_a_sample_says_so_before_anything_else(self):
+        text = visuals.summary(visuals.Outcome(entry("StatisticsGen"), "r", "p", sample=0.1))
+        assert text.splitlines()[2] == "**10 % sample** of the rows"
+        assert "sample" not in visuals.summary(visuals.Outcome(entry("StatisticsGen"), "r", "p"))
 
     def test_of_a_smoke_test_says_its_result(self, tmp_path):
         result = {"state": "failed", "summary": "wrong answers", "findings": []}
@@ -166,6 +175,12 @@ class TestReport:
         page = visuals.of_node(evaluator(tmp_path, sample()))["report"].content
         assert 'id="confusion"' in page
         assert References(page).found == []
+        assert "page of its own" not in page
+        assert "a page each" not in page
+
+    def test_of_a_sample_says_so(self, tmp_path):
+        outcome = dataclasses.replace(evaluator(tmp_path, runs.intents()), sample=0.1)
+        assert "10 % sample" in visuals.of_node(outcome)["report"].content.partition("<h1>")[0]
 
     def test_does_not_claim_that_the_run_is_over(self, tmp_path):
         page = visuals.of_node(evaluator(tmp_path, runs.intents()))["report"].content

@@ -1,7 +1,11 @@
 """Executors in worker processes: what each kind of failure becomes."""
 
+import threading
+import time
+
 import pytest
 
+from components import executor_path
 from components.errors import EnvironmentFailure, UsageError
 
 pytestmark = pytest.mark.tensorflow  # the launcher's modules, imported in a process that also runs TensorFlow tests
@@ -23,11 +27,19 @@ def worker(log):
 
 
 def run(worker, name, tmp_path):
+    # Only lean ones: a process with TensorFlow takes ten seconds to begin.
     from tfx.orchestration.portable import data_types
     from tfx.proto.orchestration import executable_spec_pb2
 
-    spec = executable_spec_pb2.PythonClassExecutableSpec(class_path=f"tests.pipeline.local.misbehaving.{name}")
-    info = data_types.ExecutionInfo(execution_id=1, execution_output_uri=str(tmp_path / "output.pb"), tmp_dir=str(tmp_path))
+    spec = executable_spec_pb2.PythonClassExecutableSpec(
+        class_path=f"tests.pipeline.local.misbehaving.{name}", extra_flags=[executor_path.LEAN_FLAG]
+    )
+    info = data_types.ExecutionInfo(
+        execution_id=1,
+        execution_output_uri=str(tmp_path / "output.pb"),
+        tmp_dir=str(tmp_path),
+        exec_properties={"folder": str(tmp_path)},
+    )
     return worker.run(spec, info.to_proto())
 
 
@@ -72,3 +84,74 @@ def test_interrupting_ends_it(log, tmp_path):
     with pytest.raises(executors.Interrupted):
         run(process, "Fine", tmp_path)
     process.close()
+
+
+def test_one_with_tensorflow_imports_what_it_is_told_to_expect(log, tmp_path):
+    from tfx.orchestration.portable import data_types
+    from tfx.proto.orchestration import executable_spec_pb2
+
+    from pipeline.local import executors
+
+    process = executors.WorkerProcess(log, {}, lean=False)
+    process.start("tests.pipeline.local.misbehaving.NamesTensorFlow")
+    spec = executable_spec_pb2.PythonClassExecutableSpec(class_path="tests.pipeline.local.misbehaving.NamesTensorFlow")
+    info = data_types.ExecutionInfo(
+        execution_id=1,
+        execution_output_uri=str(tmp_path / "output.pb"),
+        tmp_dir=str(tmp_path),
+        exec_properties={"folder": str(tmp_path)},
+    )
+    process.run(spec, info.to_proto())
+    process.close()
+    assert (tmp_path / "tensorflow").read_text().startswith("2.")
+
+
+class TestWorkers:
+    """The processes of a run: one for each executor."""
+
+    @pytest.fixture
+    def workers(self, log):
+        from pipeline.local import executors, fork_server, plan
+
+        whole = plan.Plan(["A"], {"A": []}, {"A": "tests.pipeline.local.misbehaving.Fine"}, {})
+        workers = executors.Workers(log, {}, whole, fork_server.Servers({}))
+        yield workers
+        workers.close()
+
+    def test_an_executor_answers_and_the_memory_of_all_processes_is_told(self, workers, tmp_path):
+        assert run(workers, "Fine", tmp_path).execution_result.code == 0
+        assert workers.peak_mib > 10
+
+    @pytest.mark.parametrize(
+        ("name", "message"), [("Refusing", "label column is missing"), ("DiskFull", "disk is full"), ("Killed", "SIGKILL")]
+    )
+    def test_failures_are_told_apart(self, workers, tmp_path, name, message):
+        with pytest.raises((UsageError, EnvironmentFailure), match=message):
+            run(workers, name, tmp_path)
+
+    def test_no_server_with_tensorflow_starts_if_no_node_needs_it(self, workers, tmp_path):
+        run(workers, "Fine", tmp_path)
+        assert workers.servers.lean.process_id is not None
+        assert workers.servers.heavy.process_id is None
+
+    def test_where_forking_is_refused_a_worker_starts_from_scratch(self, workers, tmp_path, caplog):
+        workers.servers.lean.start()
+        workers.servers.lean.kill()
+        assert run(workers, "Fine", tmp_path).execution_result.code == 0
+        assert "a process of its own from scratch: the fork server has ended" in caplog.text
+
+    def test_interrupting_ends_one_that_runs(self, workers, tmp_path):
+        from pipeline.local import executors
+
+        def interrupt():
+            while not (tmp_path / "began").exists():
+                time.sleep(0.01)
+            workers.interrupt()
+
+        thread = threading.Thread(target=interrupt)
+        thread.start()
+        with pytest.raises(executors.Interrupted):
+            run(workers, "Sleeps", tmp_path)
+        thread.join()
+        with pytest.raises(executors.Interrupted):
+            run(workers, "Fine", tmp_path)

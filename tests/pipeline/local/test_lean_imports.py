@@ -8,9 +8,9 @@ from pipeline.local import lean_imports
 lean_imports.install()
 lean_imports.install()
 from pipeline import dag
-from pipeline.local import launch, runner
+from pipeline.local import launch, one_run
 import sys
-heavy = ("tensorflow", "apache_beam", "tensorflow_model_analysis")
+heavy = ("tensorflow", "apache_beam", "tensorflow_model_analysis", "googleapiclient")
 really_loaded = [name for name in heavy if hasattr(sys.modules.get(name), "__version__")]
 sys.exit(str(really_loaded) if really_loaded else 0)
 """

@@ -1,0 +1,63 @@
+"""What executors' processes import, and what they leave out."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from pipeline.local import executor_imports
+from tests.conftest import PROJECT
+
+IMPORTING = """
+import json, os, sys
+os.environ.update(OPENBLAS_NUM_THREADS="1", JE_ARROW_MALLOC_CONF="background_thread:false")
+from pipeline.local import executor_imports
+seen = list(executor_imports.stages([
+    "tfx.components.statistics_gen.executor.Executor",
+    "components.validation.component.ExampleValidatorExecutor",
+    "tfx.components.transform.executor.Executor",
+    "tfx.components.trainer.executor.GenericExecutor",
+    "components.evaluation.component.EvaluatorExecutor",
+]))
+threads = len(os.listdir("/proc/self/task"))
+unwanted = ("sklearn", "kubernetes", "docker", "google.cloud.storage", "googleapiclient", "keras_tuner", "pymongo", "tensorboard")
+loaded = [name for name in unwanted if name in sys.modules]
+import sklearn
+import tensorflow_model_analysis as tfma
+from tfx.components.example_validator import executor
+print(json.dumps({
+    "seen": seen,
+    "threads": threads,
+    "loaded": loaded,
+    "sklearn": sklearn.__version__,
+    "tfma": hasattr(tfma, "load_eval_result"),
+    "real": "tensorflow_model_analysis.metrics" in sys.modules,
+}))
+"""
+
+
+@pytest.mark.parametrize(
+    ("messages", "asks"),
+    [
+        ((b"--runner=FnApiRunner", b"/root/pipelines"), False),
+        ((b"", b"uri: gs://bucket/pipelines"), True),
+        ((b"--runner=DataflowRunner", b""), True),
+    ],
+)
+def test_googles_clients_are_imported_for_who_names_them(messages, asks):
+    assert executor_imports.asks_for_cloud(*messages) is asks
+
+
+@pytest.mark.tensorflow
+def test_all_executors_are_there_without_a_second_thread_and_without_what_no_node_uses():
+    shown = subprocess.run([sys.executable, "-c", IMPORTING], capture_output=True, text=True, check=False, cwd=PROJECT)
+    assert shown.returncode == 0, shown.stderr[-2000:]
+    facts = json.loads(shown.stdout.splitlines()[-1])
+    assert facts["seen"][:3] == ["tensorflow", "apache_beam", "tfx"]
+    assert facts["threads"] == 1
+    assert facts["loaded"] == []
+    # What was absent for a while is there for who wants it, and TFMA is whole.
+    assert facts["sklearn"]
+    assert facts["tfma"]
+    assert facts["real"]
