@@ -17,6 +17,7 @@ import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+from components.ingestion.options import sample_name
 from components.release.options import CardOptions
 from components.reporting import confusion, fairness, metric_names, quality, verdict
 from components.reporting.formats import change, change_interval, count, fraction, interval, is_number, percent, plural, shorten
@@ -117,6 +118,7 @@ def card(
         "contact": options.contact,
         "data": {
             "rows": dict(ingestion["rows"]),
+            "sample": ingestion.get("sample", 1.0),
             "fingerprint": ingestion["fingerprint"],
             "labels": len({name for counts in ingestion["labels"].values() for name in counts}),
             "columns": list(columns),
@@ -290,6 +292,8 @@ def _about_data(content: Mapping[str, Any]) -> Blocks:
     columns = [_text(name) for name in data["columns"][:COLUMNS]]
     more = f" and {len(data['columns']) - COLUMNS} more" if len(data["columns"]) > COLUMNS else ""
     yield "## Data"
+    if sampled := sample_name(data["sample"]):
+        yield f"These are a {sampled} of the rows there were."
     yield _table(("Split", "Rows"), [(name, count(n)) for name, n in rows.items()], numbers=1)
     yield _bullets(
         [

@@ -7,7 +7,7 @@ An encoder is chosen by name in the pipeline file. To add one: its options in `o
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import keras
 import numpy as np
@@ -29,19 +29,26 @@ class IdentifierStatistics:
     rows_with: np.ndarray
 
     @classmethod
-    def count(cls, batches: Iterable[tf.RaggedTensor], identifiers: int) -> IdentifierStatistics:
+    def count(
+        cls,
+        batches: Iterable[tf.RaggedTensor],
+        identifiers: int,
+        total: Callable[[np.ndarray], np.ndarray] = lambda own: own,
+    ) -> IdentifierStatistics:
         """Counts over the train split.
 
         Args:
           batches: Identifiers of the column, ragged int64 [B, None].
           identifiers: How many there can be.
+          total: Adds what other machines have counted in their rows of the split.
         """
         rows, rows_with = 0, np.zeros(identifiers, np.int64)
         for batch in batches:
             pairs = batch.value_rowids().numpy() * identifiers + batch.flat_values.numpy()
             rows_with += np.bincount(np.unique(pairs) % identifiers, minlength=identifiers)
             rows += int(batch.nrows())
-        return cls(rows, rows_with)
+        counted = total(np.append(rows_with, rows))
+        return cls(int(counted[-1]), counted[:-1])
 
 
 class NgramBag(keras.layers.Layer):

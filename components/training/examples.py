@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Callable, Mapping, Sequence
 
@@ -22,6 +23,17 @@ _SHUFFLED_ROWS = 200_000
 # Compressed messages grow about fiftyfold as n-gram identifiers; below this size the transformed rows stay in memory.
 _CACHED_BYTES = 32 * 2**20
 
+
+@dataclasses.dataclass(frozen=True)
+class Share:
+    """A part of a split: that of reader `index` of `readers`. All shares together are the split, and no row is in two of them."""
+
+    readers: int
+    index: int
+
+
+ALL_ROWS = Share(1, 0)
+
 Transform = Callable[[Mapping[str, tf.SparseTensor]], Mapping[str, tf.Tensor]]
 
 
@@ -36,7 +48,12 @@ def raw_spec(columns: Columns, with_label: bool = True) -> dict[str, tf.io.VarLe
 
 
 def transformed_pools(
-    patterns: Sequence[str], columns: Columns, transform: Transform, seed: int, unseen_labels: bool = False
+    patterns: Sequence[str],
+    columns: Columns,
+    transform: Transform,
+    seed: int,
+    unseen_labels: bool = False,
+    share: Share = ALL_ROWS,
 ) -> tf.data.Dataset:
     """Reads a split.
 
@@ -46,11 +63,15 @@ def transformed_pools(
       transform: The exported preprocessing graph.
       seed: Of the shuffle before pooling.
       unseen_labels: Whether to keep the rows whose label training has not seen.
+      share: What to read of it: whole files where they can be dealt out equally, else every so many rows.
 
     Returns:
       Pools: transformed features by name, each with up to `_POOL_ROWS` rows.
     """
     files = sorted(tf.io.gfile.glob(list(patterns)))
+    by_file = len(files) % share.readers == 0
+    if by_file:
+        files = files[share.index :: share.readers]
     spec = raw_spec(columns)
 
     def transform_pool(serialized):
@@ -58,6 +79,8 @@ def transformed_pools(
         return features if unseen_labels else with_seen_labels(features)
 
     records = tf.data.TFRecordDataset(files, compression_type="GZIP", buffer_size=8 * 2**20)
+    if not by_file:
+        records = records.shard(share.readers, share.index)
     pools = records.shuffle(_SHUFFLED_ROWS, seed=seed, reshuffle_each_iteration=False).batch(_POOL_ROWS)
     pools = pools.map(transform_pool, num_parallel_calls=2)
     return pools.cache() if sum(os.path.getsize(file) for file in files) <= _CACHED_BYTES else pools.prefetch(1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from components.options import Options, Text
 
@@ -87,6 +87,26 @@ class AbstainOptions(Options):
     out_of_scope: Text | None = None
 
 
+class DistributionOptions(Options):
+    """Where the copies of a network are that train together, each on rows of its own.
+
+    Attributes:
+      strategy: `none`; `mirrored`, on all accelerators of one machine; `multi_worker`, on several machines that TF_CONFIG names.
+      jobs: With `multi_worker`: a folder on a volume that all machines share. The Trainer leaves its work there, machines that run
+        `python -m components.training.member` take it, and their chief writes the model. Where it is not given, the Trainer is a
+        member itself.
+    """
+
+    strategy: Literal["none", "mirrored", "multi_worker"] = "none"
+    jobs: Text | None = None
+
+    @model_validator(mode="after")
+    def _jobs_are_for_several_machines(self) -> DistributionOptions:
+        if self.jobs is not None and self.strategy != "multi_worker":
+            raise ValueError(f"jobs is for the strategy multi_worker; received strategy {self.strategy!r}")
+        return self
+
+
 class ModelOptions(Options):
     """The `model:` section.
 
@@ -106,6 +126,8 @@ class ModelOptions(Options):
       members: How many networks, trained from one seed each, answer together with the mean of their probabilities; where none is given,
         3 for models that read no text, which depend on their seed more than on most settings, and 1 for others.
       seed: Seeds initial weights, shuffling and dropout; that of the first member, where there are several.
+      distribution: Where copies of the network train together; a strategy alone or as a mapping. `batch_size` stays the rows of a step,
+        on all copies together.
     """
 
     encoder: Encoder = NgramsOptions()
@@ -121,8 +143,14 @@ class ModelOptions(Options):
     abstain: AbstainOptions | None = None
     members: int | None = Field(default=None, ge=1, le=16)
     seed: int = 0
+    distribution: DistributionOptions = DistributionOptions()
 
     @field_validator("encoder", mode="before")
     @classmethod
     def _an_encoder_name_may_stand_alone(cls, value):
         return {"name": value} if isinstance(value, str) else value
+
+    @field_validator("distribution", mode="before")
+    @classmethod
+    def _a_strategy_may_stand_alone(cls, value):
+        return {"strategy": value} if isinstance(value, str) else value

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import logging
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -17,11 +18,12 @@ import tensorflow_transform as tft
 
 from components.errors import UsageError
 from components.privacy import model_rules
-from components.training import abstention, examples, network
+from components.training import abstention, examples, jobs, network
+from components.training.distribution import Distribution
 from components.training.encoders import IdentifierStatistics
 from components.training.export import Servable
 from components.training.optimizer import SparseAdam
-from components.training.options import AbstainOptions, ModelOptions, NgramsOptions
+from components.training.options import AbstainOptions, DistributionOptions, ModelOptions, NgramsOptions
 from components.transform import preprocessing
 from components.transform.columns import LABEL, Columns, category_feature, text_feature
 from components.validation import schema_file
@@ -43,7 +45,7 @@ _log = logging.getLogger(__name__)
 
 
 def run_fn(fn_args: Any) -> None:
-    """Trains and exports the model.
+    """Trains and exports the model, or has the machines do it that wait in `model.distribution.jobs`.
 
     Writes the SavedModel to `fn_args.serving_model_dir`; TensorBoard logs and `training.json` to `fn_args.model_run_dir`.
 
@@ -54,18 +56,41 @@ def run_fn(fn_args: Any) -> None:
     Raises:
       UsageError: The train split has fewer than two labels, or not the one that `model.abstain.out_of_scope` names.
     """
+    job = jobs.Job.of(fn_args)
+    folder = ModelOptions.model_validate(job.custom_config["model"]).distribution.jobs
+    if folder is None:
+        train(job)
+    else:
+        jobs.hand_over(job, folder)
+
+
+def train(job: jobs.Job) -> None:
+    """Trains and exports the model; one of several machines that train together does its part, and the chief exports.
+
+    Args:
+      job: See `run_fn`.
+
+    Raises:
+      EnvironmentFailure: The other machines do another job.
+      UsageError: As `run_fn` says, or the machines are not named, or a step's rows cannot be dealt out to them.
+    """
     started = time.monotonic()
-    options = ModelOptions.model_validate(fn_args.custom_config["model"])
-    columns = Columns.of(schema_file.read(fn_args.schema_path), fn_args.custom_config["text"], fn_args.custom_config["label"])
-    transform = tft.TFTransformOutput(fn_args.transform_graph_path)
+    options = ModelOptions.model_validate(job.custom_config["model"])
+    columns = Columns.of(schema_file.read(job.schema_path), job.custom_config["text"], job.custom_config["label"])
+    distribution = Distribution(options.distribution)
+    distribution.batch_of_replica(options.batch_size)
+    distribution.check_same_job(_digest(job))
+    transform = tft.TFTransformOutput(job.transform_graph_path)
     keras.utils.set_random_seed(options.seed)
 
     layer = transform.transform_features_layer()
-    train_pools = examples.transformed_pools(fn_args.train_files, columns, layer, options.seed)
-    all_eval_pools = examples.transformed_pools(fn_args.eval_files, columns, layer, options.seed, unseen_labels=True)
+    train_pools = examples.transformed_pools(job.train_files, columns, layer, options.seed, share=distribution.share)
+    all_eval_pools = examples.transformed_pools(job.eval_files, columns, layer, options.seed, unseen_labels=True)
     eval_pools = all_eval_pools.map(examples.with_seen_labels)
+    if distribution.share != examples.ALL_ROWS:
+        eval_pools = examples.transformed_pools(job.eval_files, columns, layer, options.seed, share=distribution.share)
     classes = transform.vocabulary_by_name(LABEL)
-    rows_of_class = _rows_of_class(train_pools, len(classes))
+    rows_of_class = distribution.total(_rows_of_class(train_pools, len(classes)))
     if np.count_nonzero(rows_of_class) < 2:
         raise UsageError(
             f"A classifier needs two labels or more in the train split; {columns.label!r} has {np.count_nonzero(rows_of_class)} there"
@@ -75,33 +100,43 @@ def run_fn(fn_args: Any) -> None:
     if abstain and abstain.out_of_scope is not None:
         out_of_scope = abstention.label_index(abstain.out_of_scope, [label.decode() for label in classes])
 
-    sizes = _input_sizes(options, columns, transform, train_pools)
+    sizes = _input_sizes(options, columns, transform, train_pools, distribution)
     members, histories = [], []
     for number in range(options.members or (_TEXT_MEMBERS if columns.text else _TABLE_MEMBERS)):
         own = options.model_copy(update={"seed": options.seed + number})
         if number:
             keras.utils.set_random_seed(own.seed)
-        members.append(network.build(own, sizes, len(classes)))
-        log_directory = os.path.join(fn_args.model_run_dir, f"member-{number}") if number else fn_args.model_run_dir
-        histories.append(fit(members[-1], own, train_pools, eval_pools, rows_of_class, log_directory))
+        with distribution.scope():
+            member = network.build(own, sizes, len(classes))
+        log_directory = os.path.join(job.model_run_dir, f"member-{number}") if number else job.model_run_dir
+        histories.append(fit(member, own, train_pools, eval_pools, rows_of_class, log_directory, distribution))
+        if distribution.is_distributed:
+            # What is exported belongs to no strategy, and loads where there is none.
+            trained = member.get_weights()
+            member = network.build(own, sizes, len(classes))
+            member.set_weights(trained)
+        members.append(member)
+    if not distribution.cluster.is_chief:
+        return
     model = network.average(members)
     choice = choose_threshold(abstain, model, all_eval_pools, len(classes), out_of_scope) if abstain else None
     applied = abstention.Abstention(choice.threshold if choice else None, out_of_scope)
-    Servable(model, transform, columns, classes, options.top_k, applied).save(fn_args.serving_model_dir)
-    if rules := fn_args.custom_config.get("redaction"):
-        model_rules.ship(rules, fn_args.serving_model_dir)
+    Servable(model, transform, columns, classes, options.top_k, applied).save(job.serving_model_dir)
+    if rules := job.custom_config.get("redaction"):
+        model_rules.ship(rules, job.serving_model_dir)
 
     record = {
         **summarise(histories),
         "members": len(members),
+        "replicas": distribution.replicas,
         "abstain": {**abstain.model_dump(), **dataclasses.asdict(choice)} if abstain and choice else None,
         "rows": int(rows_of_class.sum()),
         "classes": len(classes),
         "parameters": model.count_params(),
         "seconds": round(time.monotonic() - started, 1),
     }
-    tf.io.gfile.makedirs(fn_args.model_run_dir)
-    with tf.io.gfile.GFile(os.path.join(fn_args.model_run_dir, RECORD), "w") as file:
+    tf.io.gfile.makedirs(job.model_run_dir)
+    with tf.io.gfile.GFile(os.path.join(job.model_run_dir, RECORD), "w") as file:
         file.write(json.dumps(record, indent=2))
 
 
@@ -172,36 +207,45 @@ def fit(
     eval_pools: tf.data.Dataset,
     rows_of_class: np.ndarray,
     log_directory: str,
+    distribution: Distribution | None = None,
 ) -> dict[str, Any]:
     """Trains the network, and leaves it with the weights of the best epoch.
 
     Args:
       model: Maps transformed features to logits. Whether one of them is a text decides on learning rate and early stopping.
       options: The `model:` section.
-      train_pools: Rows of the train split.
+      train_pools: Rows of the train split; this machine's share of them, where there are several.
       eval_pools: Rows of the eval split with labels that training has seen; where there is none, all epochs run and the last is
         the best.
       rows_of_class: How many rows of the train split have each label.
-      log_directory: For TensorBoard.
+      log_directory: For TensorBoard; the chief's is written.
+      distribution: Where the network's copies are; it is the only one if None.
 
     Returns:
       What is recorded: `epochs` run, `best_epoch` (from 1), and the best one's `train_accuracy`, `eval_accuracy` and `eval_loss`.
     """
     inputs, classes = list(model.input), len(rows_of_class)
-    train = examples.batches(train_pools, inputs, classes, options.batch_size, options.seed)
+    distribution = distribution or Distribution(DistributionOptions())
+    batch_rows = distribution.batch_of_replica(options.batch_size)
+    train = examples.batches(train_pools, inputs, classes, batch_rows, options.seed)
     evaluation = examples.batches(eval_pools, inputs, classes, _EVAL_BATCH_ROWS, None)
-    has_eval = _rows_of_class(eval_pools, classes).any()
-    steps = options.epochs * int(np.ceil(rows_of_class.sum() / options.batch_size))
+    has_eval = distribution.total(_rows_of_class(eval_pools, classes)).any()
+    weights = class_weights(rows_of_class) if options.class_weights == "balanced" else None
+    steps_of_epoch = int(np.ceil(rows_of_class.sum() / options.batch_size))
+    steps = options.epochs * steps_of_epoch
     reads_text = text_feature(0) in inputs
     peak = options.learning_rate or (_TEXT_LEARNING_RATE if reads_text else _TABLE_LEARNING_RATE)
     rate = keras.optimizers.schedules.CosineDecay(0.0, steps, warmup_target=peak, warmup_steps=int(steps * _WARM_UP_SHARE))
-    model.compile(
-        optimizer=SparseAdam(rate),
-        loss=keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=options.label_smoothing),
-        metrics=["accuracy"],
-        jit_compile=False,
+    loss = keras.losses.CategoricalCrossentropy(
+        from_logits=True,
+        label_smoothing=options.label_smoothing,
+        reduction="none" if distribution.is_distributed else "sum_over_batch_size",
     )
-    callbacks = [_EpochLog(), keras.callbacks.TensorBoard(log_directory, write_graph=False)]
+    with distribution.scope():
+        model.compile(optimizer=SparseAdam(rate), loss=loss, metrics=["accuracy"], jit_compile=False)
+    callbacks: list[keras.callbacks.Callback] = [_EpochLog()]
+    if distribution.cluster.is_chief:
+        callbacks.append(keras.callbacks.TensorBoard(log_directory, write_graph=False))
     first = 0 if reads_text else int(options.epochs * _UNSETTLED_SHARE_OF_TABLE)
     if has_eval:
         callbacks.append(
@@ -211,15 +255,19 @@ def fit(
         )
     else:
         _log.warning("The eval split has no row with a label seen in training: training runs %d epochs", options.epochs)
-    history = model.fit(
-        train,
-        validation_data=evaluation if has_eval else None,
-        epochs=options.epochs,
-        class_weight=class_weights(rows_of_class) if options.class_weights == "balanced" else None,
-        callbacks=callbacks,
-        verbose=0,
-        shuffle=False,
-    ).history
+    if distribution.is_distributed:
+        weighted = train.map(_weighted(weights or dict.fromkeys(range(classes), 1.0)))
+        history = distribution.fit(model, weighted, evaluation if has_eval else None, options.epochs, steps_of_epoch, callbacks)
+    else:
+        history = model.fit(
+            train,
+            validation_data=evaluation if has_eval else None,
+            epochs=options.epochs,
+            class_weight=weights,
+            callbacks=callbacks,
+            verbose=0,
+            shuffle=False,
+        ).history
     losses = history.get("val_loss", history["loss"])
     best = first + int(np.argmin(losses[first:])) if has_eval else len(losses) - 1
     return {
@@ -229,6 +277,19 @@ def fit(
         "eval_accuracy": history["val_accuracy"][best] if has_eval else None,
         "eval_loss": losses[best] if has_eval else None,
     }
+
+
+def _weighted(weights: Mapping[int, float]) -> Callable[[Any, tf.Tensor], tuple[Any, tf.Tensor, tf.Tensor]]:
+    """Returns what gives each row of a batch its label's weight."""
+    of_label = tf.constant([weights[label] for label in range(len(weights))], tf.float32)
+    return lambda features, labels: (features, labels, tf.linalg.matvec(labels, of_label))
+
+
+def _digest(job: jobs.Job) -> bytes:
+    """Identifies what a job trains on and how, but not where its results go."""
+    values = dataclasses.asdict(job)
+    read = {name: values[name] for name in ("custom_config", "train_files", "eval_files", "schema_path", "transform_graph_path")}
+    return hashlib.sha256(json.dumps(read, sort_keys=True).encode()).digest()
 
 
 class _EpochLog(keras.callbacks.Callback):
@@ -250,7 +311,7 @@ def _rows_of_class(pools: tf.data.Dataset, classes: int) -> np.ndarray:
 
 
 def _input_sizes(
-    options: ModelOptions, columns: Columns, transform: tft.TFTransformOutput, pools: tf.data.Dataset
+    options: ModelOptions, columns: Columns, transform: tft.TFTransformOutput, pools: tf.data.Dataset, distribution: Distribution
 ) -> network.InputSizes:
     texts, categories = [], []
     for position, feature in enumerate(map(text_feature, range(len(columns.text)))):
@@ -259,8 +320,8 @@ def _input_sizes(
         else:
             known = preprocessing.known_tokens(transform, position)
             identifiers = preprocessing.PADDING_TOKENS + known + options.encoder.unknown_buckets
-        texts.append(IdentifierStatistics.count((pool[feature] for pool in pools), identifiers))
+        texts.append(IdentifierStatistics.count((pool[feature] for pool in pools), identifiers, distribution.total))
     for position, identifiers in enumerate(preprocessing.category_identifiers(transform, len(columns.categorical))):
         rows = (tf.RaggedTensor.from_tensor(pool[category_feature(position)][:, tf.newaxis]) for pool in pools)
-        categories.append(IdentifierStatistics.count(rows, identifiers))
+        categories.append(IdentifierStatistics.count(rows, identifiers, distribution.total))
     return network.InputSizes(texts, categories, len(columns.numeric))

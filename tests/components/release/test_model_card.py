@@ -21,7 +21,7 @@ INGESTION = {
 }
 
 
-def made(sample, options=None, override=None):
+def made(sample, options=None, override=None, share=1.0):
     data = sample()
     return model_card.card(
         model={"name": "intents", "version": "1795000000", "run": "intents-20261121-101500-3fa2", "config_sha256": "4be1"},
@@ -29,7 +29,7 @@ def made(sample, options=None, override=None):
         metrics=data.metrics,
         cells=data.confusion,
         judged=data.verdict,
-        ingestion=data.ingestion or INGESTION,
+        ingestion={**(data.ingestion or INGESTION), "sample": share},
         columns=["text", "channel"],
         options=options or CardOptions(),
         override=override,
@@ -45,6 +45,12 @@ def lines(text, heading):
     """The lines of a section, without its heading."""
     _, _, rest = text.partition(f"{heading}\n")
     return rest.partition("\n## ")[0].split("\n")
+
+
+def test_a_card_of_a_sample_says_so():
+    text = model_card.markdown(made(runs.intents, share=0.1))
+    assert lines(text, "## Data")[1] == "These are a 10 % sample of the rows there were."
+    assert "sample of" not in model_card.markdown(intents())
 
 
 class TestContent:

@@ -51,22 +51,24 @@ class TinyRun:
             for row in rows:
                 writer.write(raw_rows.serialized(row))
 
+    def arguments(self, name: str, evaluation: str = "eval", **model: Any) -> types.SimpleNamespace:
+        """What TFX would give the trainer; results go to `model` and `run` in the folder `name`."""
+        options = {"encoder": self.encoder, "epochs": 12, "batch_size": 16, "learning_rate": 0.01, "top_k": 2, **model}
+        return types.SimpleNamespace(
+            custom_config={"model": options, "text": list(self.text), "label": self.label},
+            train_files=[str(self.folder / "train.gz")],
+            eval_files=[str(self.folder / f"{evaluation}.gz")],
+            schema_path=str(self.folder / "schema.pbtxt"),
+            transform_graph_path=str(self.folder / "transform"),
+            serving_model_dir=str(self.folder / name / "model"),
+            model_run_dir=str(self.folder / name / "run"),
+        )
+
     def train(self, name: str, evaluation: str = "eval", **model: Any) -> pathlib.Path:
         """Runs the trainer and returns the folder that holds `model` and `run`."""
         from components.training import trainer
 
-        options = {"encoder": self.encoder, "epochs": 12, "batch_size": 16, "learning_rate": 0.01, "top_k": 2, **model}
-        trainer.run_fn(
-            types.SimpleNamespace(
-                custom_config={"model": options, "text": list(self.text), "label": self.label},
-                train_files=[str(self.folder / "train.gz")],
-                eval_files=[str(self.folder / f"{evaluation}.gz")],
-                schema_path=str(self.folder / "schema.pbtxt"),
-                transform_graph_path=str(self.folder / "transform"),
-                serving_model_dir=str(self.folder / name / "model"),
-                model_run_dir=str(self.folder / name / "run"),
-            )
-        )
+        trainer.run_fn(self.arguments(name, evaluation, **model))
         return self.folder / name
 
 

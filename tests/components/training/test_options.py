@@ -48,3 +48,16 @@ class TestAbstain:
 def test_options_round_trip_through_json(encoder):
     options = ModelOptions(encoder=encoder, epochs=3, abstain={"target_precision": 0.9, "out_of_scope": "other"})
     assert ModelOptions.model_validate_json(options.model_dump_json()) == options
+
+
+class TestDistribution:
+    def test_trains_alone_unless_it_is_asked_for(self):
+        assert ModelOptions().distribution.strategy == "none"
+
+    def test_a_strategy_may_stand_alone(self):
+        assert ModelOptions.model_validate({"distribution": "mirrored"}).distribution.strategy == "mirrored"
+
+    def test_jobs_are_for_several_machines(self):
+        ModelOptions.model_validate({"distribution": {"strategy": "multi_worker", "jobs": "/shared"}})
+        with pytest.raises(ValidationError, match="jobs is for the strategy multi_worker; received strategy 'mirrored'"):
+            ModelOptions.model_validate({"distribution": {"strategy": "mirrored", "jobs": "/shared"}})
