@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import resource
@@ -14,6 +13,8 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
+
+from pipeline.local import memory
 
 
 def in_own_process(
@@ -55,7 +56,7 @@ def command(arguments: Sequence[str], timeout: float | None = None) -> tuple[str
             while process.poll() is None:
                 if timeout is not None and time.perf_counter() - started > timeout:
                     raise RuntimeError(f"{' '.join(arguments)[:200]} did not end within {timeout:g} s")
-                peak = max(peak, _tree_mib(process.pid))
+                peak = max(peak, memory.of_tree_mib(process.pid))
                 time.sleep(0.2)
         finally:
             process.kill()
@@ -69,21 +70,6 @@ def command(arguments: Sequence[str], timeout: float | None = None) -> tuple[str
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         cpu = after.ru_utime + after.ru_stime - used.ru_utime - used.ru_stime
         return printed.read().decode(), {"wall_s": wall, "cpu_s": cpu, "peak_mib": peak}
-
-
-def _tree_mib(root: int) -> float:
-    """The memory of a process and all below it."""
-    total, waiting = 0, [root]
-    while waiting:
-        process = waiting.pop()
-        # A process may end between any two of these lines.
-        with contextlib.suppress(OSError):
-            for task in os.listdir(f"/proc/{process}/task"):
-                with open(f"/proc/{process}/task/{task}/children", encoding="ascii") as file:
-                    waiting += map(int, file.read().split())
-            with open(f"/proc/{process}/smaps_rollup", encoding="ascii") as file:
-                total += next(int(line.split()[1]) for line in file if line.startswith("Pss:"))
-    return total / 1024
 
 
 def timed(work: Callable[[], Any]) -> tuple[Any, dict[str, float]]:
