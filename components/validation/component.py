@@ -19,10 +19,9 @@ from components.errors import GateError
 from components.evaluation import gate as evaluation_gate
 from components.evaluation.options import EvaluationOptions
 from components.executor_path import BeamExecutorPath, ExecutorPath
-from components.findings import Finding
-from components.ingestion.options import DataOptions, PredictionLogSource
-from components.validation import drift, environments, gate, label_agreement, schema_file, span_monitoring, text_drift
-from components.validation.options import DRIFT, SKEW, ValidationOptions
+from components.ingestion.options import DataOptions
+from components.validation import environments, schema_file
+from components.validation.options import ValidationOptions
 
 DRIFT_FILE = "drift.json"
 """Beside the findings: every comparison with other data, see drift.Comparison."""
@@ -160,7 +159,7 @@ class DataGateSpec(ComponentSpec):
 
 
 class DataGateExecutor(base_executor.BaseExecutor):
-    """Runs `gate.check` on the artifacts."""
+    """Runs `data_gate.judge` on the artifacts."""
 
     def Do(self, input_dict, output_dict, exec_properties: dict[str, Any]) -> None:
         """See the base class.
@@ -169,23 +168,24 @@ class DataGateExecutor(base_executor.BaseExecutor):
           UsageError: A gate of the evaluation does not fit the classes.
           GateError: A finding is an error. The findings are in the message, since outputs of a failed execution are removed.
         """
-        [examples] = input_dict["examples"]
-        ingestion = _summary(examples)
+        # What compares data imports SciPy and Arrow, which whoever describes or launches the node does without.
+        from components.validation import data_gate, drift
+
+        folders = data_gate.Folders(
+            examples=artifact_utils.get_single_uri(input_dict["examples"]),
+            statistics=artifact_utils.get_single_uri(input_dict["statistics"]),
+            anomalies=artifact_utils.get_single_uri(input_dict["anomalies"]),
+            training=data_gate.Known(drift.TRAINING, *(_uri(input_dict, key) for key in ("training", "training_examples"))),
+            previous=data_gate.Known(drift.PREVIOUS, *(_uri(input_dict, key) for key in ("previous", "previous_examples"))),
+            earlier=_earlier(input_dict),
+        )
+        ingestion = data_gate.summary(folders.examples)
         evaluation = EvaluationOptions.model_validate_json(exec_properties["evaluation"])
         schema = schema_file.read_folder(artifact_utils.get_single_uri(input_dict["schema"]))
         evaluation_gate.check_applicable(evaluation, ingestion["labels"]["train"], _segment_values(ingestion, schema))
         options = ValidationOptions.model_validate_json(exec_properties["options"])
         data = DataOptions.model_validate_json(exec_properties["data"])
-        comparisons = _comparisons(input_dict, data, schema, options)
-        findings = gate.check(
-            anomalies_folder=artifact_utils.get_single_uri(input_dict["anomalies"]),
-            ingestion=ingestion,
-            schema=schema,
-            options=options,
-            comparisons=comparisons,
-            labels=_labels(input_dict, data, schema, options),
-            series=span_monitoring.check(ingestion, _earlier(input_dict, examples.id), data.label, options.monitoring),
-        )
+        findings, comparisons = data_gate.judge(folders, data, schema, options)
         errors = [finding for finding in findings if finding.severity == "error"]
         if errors:
             raise GateError("\n".join(finding.message for finding in errors), findings=findings)
@@ -196,73 +196,15 @@ class DataGateExecutor(base_executor.BaseExecutor):
         (folder / DRIFT_FILE).write_text(compared, encoding="utf-8")
 
 
-def _comparisons(
-    input_dict: Mapping[str, list[Artifact]], data: DataOptions, schema: schema_pb2.Schema, options: ValidationOptions
-) -> list[drift.Comparison]:
-    """Compares a run's statistics with the previous ones and with those of the current model, where there are any."""
-    columns = drift.Columns(
-        text=data.text,
-        moving=[data.timestamp] if data.timestamp else [],
-        identifiers=[data.group] if data.group else [],
-        inputs=[feature.name for feature in schema_file.model_inputs(schema)],
-    )
-    own = drift.read(artifact_utils.get_single_uri(input_dict["statistics"]), columns.identifiers)
-    texts = _texts(input_dict["examples"][0])
-    # A server's log beside training data is what training-serving skew means; two logs, or two tables, drift.
-    served = SKEW if isinstance(data.source, PredictionLogSource) else DRIFT
-    comparisons = []
-    for key, against, kind in (("training", drift.TRAINING, served), ("previous", drift.PREVIOUS, DRIFT)):
-        # Data that some node between has no channel for, or that is gone, is compared without its texts.
-        known = next(map(_texts, input_dict.get(f"{key}_examples") or ()), text_drift.Texts({}, {}))
-        moved = text_drift.compare(known, texts, options)
-        for before in input_dict.get(key) or ():
-            comparisons.append(
-                drift.compare(drift.read(before.uri, columns.identifiers), own, columns, options, against, kind, moved)
-            )
-    return comparisons
+def _uri(input_dict: Mapping[str, list[Artifact]], key: str) -> str | None:
+    return next((artifact.uri for artifact in input_dict.get(key) or ()), None)
 
 
-def _labels(
-    input_dict: Mapping[str, list[Artifact]], data: DataOptions, schema: schema_pb2.Schema, options: ValidationOptions
-) -> list[Finding]:
-    """Says whether labels fit their rows as they do in the earlier data; nothing of a server's log, whose labels are a model's answers."""
-    if isinstance(data.source, PredictionLogSource):
-        return []
-    inputs = [feature.name for feature in schema_file.model_inputs(schema) if feature.name not in data.text]
-    columns = label_agreement.Columns(data.label, data.text, inputs)
-    known = {
-        against: label_agreement.read(artifact.uri, columns)
-        for key, against in (("training_examples", drift.TRAINING), ("previous_examples", drift.PREVIOUS))
-        for artifact in input_dict.get(key) or ()
-    }
-    if not known:
-        return []
-    own = label_agreement.read(artifact_utils.get_single_uri(input_dict["examples"]), columns)
-    compared = [label_agreement.compare(before, own, against, options) for against, before in known.items()]
-    return [
-        finding
-        for agreement in compared
-        if agreement is not None
-        for finding in label_agreement.findings(agreement, data.label, options)
-    ]
-
-
-def _texts(examples: Artifact) -> text_drift.Texts:
-    return text_drift.of_data(_summary(examples), examples.uri)
-
-
-def _earlier(input_dict: Mapping[str, list[Artifact]], own: int) -> list[dict[str, Any]]:
-    """The summaries of earlier data, oldest first, but for data whose folder is gone."""
+def _earlier(input_dict: Mapping[str, list[Artifact]]) -> list[str]:
+    """Examples of the data before the run's own, oldest first. The current model may have been trained on newer data."""
+    [own] = input_dict["examples"]
     artifacts = [one for key in ("history", "training_examples", "previous_examples") for one in input_dict.get(key) or ()]
-    # The current model may have been trained on newer data than this run's.
-    before = sorted((one for one in artifacts if one.id < own), key=lambda one: one.id)
-    return [summary for summary in map(_summary, before) if summary]
-
-
-def _summary(examples: Artifact) -> dict[str, Any]:
-    """Ingestion's summary; empty if the folder is gone."""
-    path = pathlib.Path(examples.uri) / "summary.json"
-    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    return [one.uri for one in sorted(artifacts, key=lambda one: one.id) if one.id < own.id]
 
 
 def _segment_values(ingestion: Mapping[str, Any], schema: schema_pb2.Schema) -> dict[str, Collection[str]]:

@@ -23,10 +23,13 @@ def check(
 
     Args:
       summary: Ingestion's summary of the run's data.
-      earlier: The summaries of the data before it, oldest first.
+      earlier: The summaries of the data before it, oldest first; those of other samples of a table are passed over.
       label: What the column of labels is called.
       options: What counts as unusual; None says that nobody looks.
     """
+    # A sample beside the whole, or beside another sample, would look like rows that are missing.
+    share = summary.get("sample", 1.0)
+    earlier = [one for one in earlier if one.get("sample", 1.0) == share]
     if options is None or len(earlier) < options.needed_history:
         return []
     ages = range(len(earlier), 0, -1)

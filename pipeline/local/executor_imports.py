@@ -36,6 +36,7 @@ _NEEDS = {
     "components.ingestion.component.ExampleGenExecutor": ("components.ingestion.ingest", "components.ingestion.manifest"),
     "tfx.components.statistics_gen.executor.Executor": (_TFDV,),
     "components.validation.component.ExampleValidatorExecutor": (_TFDV,),
+    "components.validation.component.DataGateExecutor": ("components.validation.data_gate",),
     "tfx.components.transform.executor.Executor": (_TFDV, "components.transform.preprocessing"),
     "tfx.components.trainer.executor.GenericExecutor": ("keras", "components.training.trainer"),
     "components.evaluation.component.EvaluatorExecutor": ("keras", _TFMA, "components.evaluation.analyse"),

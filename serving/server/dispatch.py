@@ -9,7 +9,7 @@ What is short is measured, for each method and model by itself. Nothing here kno
 
 from __future__ import annotations
 
-# Handling in this time gains by staying, whatever the number of CPUs: what Python alone takes for a request in the pool.
+# Handling in this time gains by staying, whatever the number of CPUs: about what going to the pool and back costs under load.
 _QUICK_SECONDS = 0.001
 # Longer than that is slow, however it came about.
 _SLOW_SECONDS = 0.002
@@ -28,12 +28,12 @@ _MODEL_SPEC_TAG = 0x0A  # field 1, which all requests for inference have their m
 
 
 class Dispatch:
-    """Decides it. For one thread that takes requests; `observed_in_pool` may be called by any."""
+    """Decides it. For one thread that takes requests; only `Pace.pooled` may be called by any."""
 
     def __init__(self) -> None:
-        self._paces: dict[tuple[str, bytes], _Pace] = {}
+        self._paces: dict[tuple[str, bytes], Pace] = {}
 
-    def pace(self, method: str, message: bytes) -> _Pace:
+    def pace(self, method: str, message: bytes) -> Pace:
         """What is known of requests like this one."""
         # A name longer than a varint of one byte counts shares its entry with others of that kind.
         named = len(message) > 1 and message[0] == _MODEL_SPEC_TAG and message[1] < 0x80
@@ -42,11 +42,11 @@ class Dispatch:
         if pace is None:
             if len(self._paces) >= _MOST_KINDS:
                 self._paces.clear()
-            pace = self._paces[kind] = _Pace()
+            pace = self._paces[kind] = Pace()
         return pace
 
 
-class _Pace:
+class Pace:
     """How long requests of one kind take.
 
     Attributes:

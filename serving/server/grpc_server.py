@@ -29,7 +29,7 @@ from typing import Any, NoReturn
 import grpc
 from grpc._cython import cygrpc
 
-from serving.server.dispatch import Dispatch, _Pace
+from serving.server.dispatch import Dispatch, Pace
 
 Behaviour = Callable[[bytes, "Call"], bytes]
 StreamBehaviour = Callable[[bytes, "Stream"], None]
@@ -268,14 +268,13 @@ class GrpcServer:
                 continue
             try:
                 over = event.tag(event)
+                if over is self:
+                    shut_down = True
+                elif over is not None:
+                    self._calls.discard(over)
+                    over._over()
             except Exception as error:  # the thread has to live; an error's text may quote a request
                 logger.error("An event of gRPC failed: %s", type(error).__name__)
-                over = None
-            if over is self:
-                shut_down = True
-            elif over is not None:
-                self._calls.discard(over)
-                over._over()
             # It may hold the last reference to its call, which the core wants gone before it is polled again.
             event = over = None
         with self._lock:
@@ -346,7 +345,10 @@ class _Received:
         self._server, self._call, self._method, self._behaviour = server, call, method, behaviour
 
     def __call__(self, event: Any) -> Call | None:
-        self._server._take(self._call, self._method, self._behaviour, event.batch_operations[0].message())
+        try:
+            self._server._take(self._call, self._method, self._behaviour, event.batch_operations[0].message())
+        except Exception as error:  # the pool has no thread left to start
+            self._call._refuse(grpc.StatusCode.RESOURCE_EXHAUSTED, _failed(error))
         return self._call._part_done()
 
 
@@ -362,7 +364,7 @@ def _respond(call: Call, behaviour: Behaviour, message: bytes) -> None:
         call._answer(content)
 
 
-def _respond_in_pool(call: Call, behaviour: Behaviour, message: bytes, pace: _Pace) -> None:
+def _respond_in_pool(call: Call, behaviour: Behaviour, message: bytes, pace: Pace) -> None:
     started = time.thread_time()
     _respond(call, behaviour, message)
     pace.pooled(message, time.thread_time() - started)

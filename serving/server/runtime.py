@@ -20,7 +20,7 @@ import contextlib
 import ctypes
 import dataclasses
 import functools
-import importlib.util
+import importlib.machinery
 import math
 import os
 import pathlib
@@ -222,7 +222,8 @@ class TensorFlowRuntime:
         Raises:
             ServingError: UNAVAILABLE; it is not installed or cannot be loaded here.
         """
-        spec = importlib.util.find_spec("tensorflow")
+        # On the path, as a process that must not import it may have put something in its place.
+        spec = importlib.machinery.PathFinder.find_spec("tensorflow")
         if spec is None or not spec.submodule_search_locations:
             raise ServingError(StatusCode.UNAVAILABLE, "the package tensorflow is not installed; its libraries run the models")
         folder = pathlib.Path(next(iter(spec.submodule_search_locations)))

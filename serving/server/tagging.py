@@ -9,10 +9,7 @@ Needs TensorFlow's libraries and not its Python package.
 
 from __future__ import annotations
 
-import functools
-import importlib.machinery
 import pathlib
-import sys
 from collections.abc import Sequence
 
 import numpy as np
@@ -20,7 +17,7 @@ import numpy as np
 from serving.messages import DataType
 from serving.redaction import tagger
 from serving.redaction.rules import FILE
-from serving.server.errors import ServingError, StatusCode
+from serving.server.errors import ServingError
 from serving.server.runtime import LoadedModel, LoadOptions, Runtime, TensorFlowRuntime
 from serving.tensors import Tensor
 
@@ -72,7 +69,7 @@ def load(folder: pathlib.Path, runtime: Runtime | None = None) -> tagger.Tagger:
         ValueError: The folder holds none, or TensorFlow's libraries are not here.
     """
     try:
-        loaded = (runtime or _runtime()).load(folder, LoadOptions())
+        loaded = (runtime or TensorFlowRuntime.load_library()).load(folder, LoadOptions())
     except ServingError as error:
         raise ValueError(f"the tagger in {folder} cannot be loaded: {error}") from error
     try:
@@ -86,25 +83,6 @@ def carried(version: pathlib.Path, runtime: Runtime | None = None) -> Sequence[t
     """Loads the tagger that a model version carries beside its rules; none if it carries none."""
     folder = (version / FILE).parent / tagger.NAME
     return [load(folder, runtime)] if folder.is_dir() else []
-
-
-@functools.cache
-def _runtime() -> Runtime:
-    """The process's runtime. Where something stands in for TensorFlow's Python package, as in a worker that starts without it, the
-    libraries are looked for on the path.
-
-    Raises:
-        ServingError: They are not there or cannot be loaded.
-    """
-    if "tensorflow" not in sys.modules or sys.modules["tensorflow"].__spec__ is not None:
-        return TensorFlowRuntime.load_library()
-    spec = importlib.machinery.PathFinder.find_spec("tensorflow")
-    if spec is None or not spec.submodule_search_locations:
-        raise ServingError(StatusCode.UNAVAILABLE, "the package tensorflow is not installed; its libraries run the tagger")
-    try:
-        return TensorFlowRuntime(pathlib.Path(next(iter(spec.submodule_search_locations))))
-    except OSError as error:
-        raise ServingError(StatusCode.UNAVAILABLE, f"cannot load TensorFlow's libraries: {error}") from error
 
 
 def _strings(values: Sequence[str]) -> np.ndarray:

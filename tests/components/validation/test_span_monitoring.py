@@ -69,3 +69,11 @@ def test_an_odd_span_before_does_not_make_odd_ones_usual():
     earlier = [*(summary() for _ in range(8)), summary(rows=200), summary()]
     [finding] = span_monitoring.check(summary(rows=200), earlier, "intent", OPTIONS)
     assert finding.subject == "rows"
+
+
+def test_a_sample_is_judged_by_samples_like_it():
+    sampled = {**summary(rows=100), "sample": 0.1}
+    whole = [summary() for _ in range(8)]
+    assert span_monitoring.check(sampled, whole, "intent", OPTIONS) == []
+    like_it = [{**summary(rows=300), "sample": 0.1} for _ in range(8)]
+    assert span_monitoring.check(sampled, [*whole, *like_it], "intent", OPTIONS)[0].subject == "rows"

@@ -40,7 +40,7 @@ print(json.dumps({
 @pytest.mark.parametrize(
     ("messages", "asks"),
     [
-        ((b"--runner=FnApiRunner", b"/root/pipelines"), False),
+        ((b"--runner=FnApiRunner", b"uri: /data/pipelines"), False),
         ((b"", b"uri: gs://bucket/pipelines"), True),
         ((b"--runner=DataflowRunner", b""), True),
     ],

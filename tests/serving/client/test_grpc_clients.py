@@ -130,7 +130,9 @@ class TestSeveralServers:
                 ]
                 for thread in threads:
                     thread.start()
-                time.sleep(0.2)
+                end = time.monotonic() + 10
+                while not states[1].count("Predict") and time.monotonic() < end:
+                    time.sleep(0.01)
             for thread in threads:
                 thread.join()
             assert len(answers) == 6

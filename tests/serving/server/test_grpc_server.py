@@ -2,7 +2,6 @@
 
 import concurrent.futures
 import threading
-import time
 
 import grpc
 import pytest
@@ -26,6 +25,7 @@ class Service:
         return message
 
     def wait(self, message, call):
+        self.threads.append(threading.current_thread().name)
         self.calls.append(call)
         self.release.wait(20.0)
         return message
@@ -155,13 +155,23 @@ class TestWhereCallsAreAnswered:
         service.release.set()
         for _ in range(100):
             call(channel, "wait")
-        service.release.clear()
+        assert "grpc-poll" not in service.threads
+
+    def test_quick_ones_do_not_wait_for_a_pool_that_is_busy(self, service, channel):
+        for _ in range(20):
+            call(channel, "echo")
         waiting = [channel.unary_unary("/test/wait").future(b"x", timeout=20.0) for _ in range(2)]
-        for _ in range(8):
-            # The pool is busy with two that wait, so these are answered by nobody until it is not.
-            waiting.append(channel.unary_unary("/test/echo").future(b"y", timeout=20.0))
-        service.release.set()
-        assert [future.result() for future in waiting] == [b"x"] * 2 + [b"y"] * 8
+        eventually(lambda: len(service.calls) == 2, "both threads of the pool wait")
+        assert call(channel, "echo") == b"x"
+        assert not any(future.done() for future in waiting)
+
+    def test_without_a_thread_for_them_are_refused_and_not_forgotten(self, server, channel, monkeypatch):
+        def full(*_):
+            raise RuntimeError("can't start new thread")
+
+        monkeypatch.setattr(server._pool, "submit", full)
+        assert refused(channel, "wait") == (grpc.StatusCode.RESOURCE_EXHAUSTED, "Unexpected RuntimeError.")
+        eventually(lambda: not server._calls, "the call is over")
 
 
 class TestStreams:
@@ -236,18 +246,13 @@ class TestStop:
     def test_stopping_twice_is_stopping_once(self, server, channel):
         assert server.stop(1.0) is server.stop(1.0)
 
-    def test_the_port_is_free_afterwards(self, service, server, channel):
-        other = GrpcServer(service.methods(), {}, (("grpc.so_reuseport", 0),), 1)
-        call(channel, "echo")
-        assert server.stop(1.0).wait(10.0)
-        port = other.add_port("127.0.0.1:0")
-        other.start()
-        assert other.stop(0.0).wait(10.0)
-        deadline = time.monotonic() + 10.0
-        while not (again := GrpcServer({}, {}, (("grpc.so_reuseport", 0),), 1)).add_port(f"127.0.0.1:{port}"):
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
-        again.stop(0.0)
+    def test_the_port_is_free_afterwards(self, service):
+        server = GrpcServer(service.methods(), {}, (("grpc.so_reuseport", 0),), 1)
+        port = server.add_port("127.0.0.1:0")
+        server.start()
+        assert server.stop(0.0).wait(10.0)
+        again = GrpcServer({}, {}, (("grpc.so_reuseport", 0),), 1)
+        eventually(lambda: again.add_port(f"127.0.0.1:{port}"), "the port is free")
 
 
 def test_a_port_that_is_taken_is_told_by_zero(service, server, channel):

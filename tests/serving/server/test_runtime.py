@@ -5,6 +5,7 @@ import subprocess
 import sys
 import threading
 import time
+import types
 
 import numpy as np
 import pytest
@@ -369,3 +370,11 @@ def resident_mib():
     """Megabytes of this process in memory."""
     pages = int(pathlib.Path("/proc/self/statm").read_text().split()[1])
     return pages * resource.getpagesize() / 2**20
+
+
+def test_a_stand_in_for_tensorflows_package_does_not_hide_its_libraries(monkeypatch):
+    folders = []
+    monkeypatch.setitem(sys.modules, "tensorflow", types.ModuleType("tensorflow"))
+    monkeypatch.setattr(TensorFlowRuntime, "__init__", lambda _, folder: folders.append(folder))
+    TensorFlowRuntime.load_library.__func__.__wrapped__(TensorFlowRuntime)
+    assert (folders[0] / "libtensorflow_framework.so.2").exists()

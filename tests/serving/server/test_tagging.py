@@ -1,6 +1,4 @@
 import re
-import sys
-import types
 
 import numpy as np
 import pytest
@@ -75,14 +73,6 @@ def test_another_model_is_refused_and_closed(tmp_path):
 def test_what_cannot_be_loaded_is_refused(tmp_path):
     with pytest.raises(ValueError, match="the tagger in .* cannot be loaded: .*Could not find SavedModel"):
         tagging.load(tmp_path, Runtime(None))
-
-
-def test_a_stand_in_for_tensorflows_package_does_not_hide_its_libraries(monkeypatch):
-    folders = []
-    monkeypatch.setitem(sys.modules, "tensorflow", types.ModuleType("tensorflow"))
-    monkeypatch.setattr(tagging, "TensorFlowRuntime", folders.append)
-    tagging._runtime.__wrapped__()
-    assert (folders[0] / "libtensorflow_framework.so.2").exists()
 
 
 class TestCarried:
