@@ -14,7 +14,7 @@ run: setup
 	@$(parlance) run
 
 test: setup lint
-	@$(python) -m pytest tests $(ARGS)
+	@$(python) -m pytest $(or $(ARGS),tests --numprocesses 2 --dist loadgroup --no-loadscope-reorder)
 
 lint: setup
 	@$(python) -m ruff check .

@@ -45,6 +45,7 @@ EXTRAS = {
     "dev": [
         "pytest>=8",
         "pytest-timeout>=2.3",
+        "pytest-xdist>=3.6",  # two workers: most tests use one core
         "ruff>=0.14",
         "mypy>=1.18",
         "types-pyyaml",

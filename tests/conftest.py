@@ -23,8 +23,20 @@ SMALL_INTENTS = (
 
 
 def pytest_collection_modifyitems(items):
-    """Runs tests without TensorFlow first, then those with it, then those that use the shared pipeline run."""
-    items.sort(key=lambda item: 2 if item.get_closest_marker("end_to_end") else 1 if item.get_closest_marker("tensorflow") else 0)
+    """Runs tests without TensorFlow first, then those with it, then those that run pipelines.
+
+    Two workers (`make test`) share them by folder, so that what a folder's tests have in common is made once; tests that run pipelines by
+    file, but for those that look at one shared run.
+    """
+    items.sort(key=_rank)
+    for item in items:
+        place = item.path.parent if _rank(item) < 2 else item.path
+        shared = "shared run" if "shared_run" in item.fixturenames else str(place)
+        item.add_marker(pytest.mark.xdist_group(shared))
+
+
+def _rank(item):
+    return 2 if item.get_closest_marker("end_to_end") else 1 if item.get_closest_marker("tensorflow") else 0
 
 
 @pytest.fixture(scope="session")
