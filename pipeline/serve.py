@@ -54,6 +54,9 @@ def run(options: argparse.Namespace) -> int:
     Raises:
       UsageError: There is nothing to serve, or a flag is wrong.
     """
+    from serving.server import polling
+
+    polling.in_the_thread_that_waits()
     from serving.server import flags, server
     from serving.server.errors import ServingError
 

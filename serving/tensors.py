@@ -96,19 +96,35 @@ class MalformedTensorProtoError(ValueError):
     """A TensorProto does not describe a tensor: its type, shape or values are wrong. The message says which, never the values."""
 
 
-# Not frozen: that would make the constructor, called for every tensor of every request, three times slower.
-@dataclasses.dataclass(slots=True, eq=False)
 class Tensor:
-    """A tensor of TensorFlow as a numpy array; not to be changed.
+    """A tensor of TensorFlow; not to be changed.
 
     Attributes:
         dtype: The number of its `DataType`.
-        array: Its elements, of the type that `numpy_dtype` names. DT_STRING: an object array of bytes. DT_BFLOAT16 and
-            DT_FLOAT8_*: their bits as uint16 and uint8. Quantized and 4-bit integers: as the integers they are. May be read-only.
+        shape: The sizes of its dimensions.
     """
 
-    dtype: int
-    array: np.ndarray[Any, np.dtype[Any]]
+    __slots__ = ("_array", "_elements", "dtype", "shape")
+
+    def __init__(self, dtype: int, array: np.ndarray[Any, np.dtype[Any]]):
+        """A tensor of a numpy array of the type that `numpy_dtype` names."""
+        self.dtype = dtype
+        self.shape: tuple[int, ...] = array.shape
+        self._array: np.ndarray[Any, np.dtype[Any]] | None = array
+        self._elements: bytes | list[bytes] | None = None
+
+    @classmethod
+    def of_elements(cls, dtype: int, shape: tuple[int, ...], elements: bytes | list[bytes]) -> Tensor:
+        """A tensor of what a runtime computed, of which numpy makes an array only if one is asked for: most is passed on as it is.
+
+        Args:
+            dtype: The number of a `DataType` that can be sent.
+            shape: The sizes of its dimensions.
+            elements: The bytes of all elements in order; DT_STRING: the strings.
+        """
+        tensor = cls.__new__(cls)
+        tensor.dtype, tensor.shape, tensor._array, tensor._elements = dtype, shape, None, elements
+        return tensor
 
     @classmethod
     def of(cls, values: Any, dtype: int | None = None) -> Tensor:
@@ -138,9 +154,32 @@ class Tensor:
         return cls(dtype, array.astype(storage, copy=False))
 
     @property
-    def shape(self) -> tuple[int, ...]:
-        """The sizes of its dimensions."""
-        return self.array.shape
+    def array(self) -> np.ndarray[Any, np.dtype[Any]]:
+        """Its elements. DT_STRING: an object array of bytes. DT_BFLOAT16 and DT_FLOAT8_*: their bits as uint16 and uint8. Quantized and
+        4-bit integers: as the integers they are. May be read-only."""
+        if self._array is None:
+            elements = self._elements
+            flat = (
+                _object_array(elements) if isinstance(elements, list) else np.frombuffer(elements or b"", numpy_dtype(self.dtype))
+            )
+            self._array = flat.reshape(self.shape)
+        return self._array
+
+    def strings(self) -> list[bytes]:
+        """The elements of a tensor of strings in order, without its shape."""
+        return self._elements if isinstance(self._elements, list) else self.array.ravel().tolist()
+
+    def floats(self) -> list[Any] | None:
+        """The elements of a tensor of floats as nested lists; None of any other, of one without elements and of a scalar."""
+        storage = numpy_dtype(self.dtype)
+        if storage.kind != "f" or 0 in self.shape or not self.shape:
+            return None
+        if isinstance(self._elements, bytes):
+            # numpy takes longer to begin than this takes for a few.
+            listed: list[Any] = memoryview(self._elements).cast(storage.char, self.shape).tolist()  # type: ignore[arg-type]
+        else:
+            listed = self.array.tolist()
+        return listed
 
     def numpy(self) -> np.ndarray[Any, np.dtype[Any]]:
         """Its elements as numbers or bytes: the array itself, except that DT_BFLOAT16 becomes float32."""
@@ -253,24 +292,30 @@ def serialized(tensor: Tensor, *, content: bool = False) -> bytes:
     kind = _KINDS.get(tensor.dtype)
     if kind is None:
         raise TypeError(f"tensors of {_type_name(tensor.dtype)} cannot be sent or received")
-    array = tensor.array
-    parts = [_type_and_shape(tensor.dtype, array.shape)]
+    parts = [_type_and_shape(tensor.dtype, tensor.shape)]
     if kind.encoding == "string":
         tag = wire.tag(_FIELD_NUMBERS[kind.field])
-        for string in array.ravel().tolist():
+        for string in tensor.strings():
             parts += (tag, wire.varint(len(string)), string)
-    elif array.size:
-        if array.dtype != kind.storage:
-            array = array.astype(kind.storage)
-        if content or kind.encoding in ("bytes", "fixed") or kind.wire == np.bool_:
-            # tobytes puts the elements of any layout in order.
-            packed = array.tobytes()
-        else:
-            entries = np.ascontiguousarray(array).ravel().view(kind.wire)
-            packed = _few_packed_varints(entries) if array.size <= _FEW else _packed_varints(entries)
+    elif packed := _packed(tensor, kind, content):
         number = _CONTENT_NUMBER if content else _FIELD_NUMBERS[kind.field]
         parts += (wire.tag(number), wire.varint(len(packed)), packed)
     return b"".join(parts)
+
+
+def _packed(tensor: Tensor, kind: _Kind, content: bool) -> bytes:
+    """The payload of a tensor's numbers."""
+    plain = content or kind.encoding in ("bytes", "fixed") or kind.wire == np.bool_
+    if plain and isinstance(tensor._elements, bytes):
+        return tensor._elements
+    array = tensor.array
+    if array.dtype != kind.storage:
+        array = array.astype(kind.storage)
+    if plain:
+        # tobytes puts the elements of any layout in order.
+        return array.tobytes()
+    entries = np.ascontiguousarray(array).ravel().view(kind.wire)
+    return _few_packed_varints(entries) if array.size <= _FEW else _packed_varints(entries)
 
 
 @functools.lru_cache(maxsize=1024)

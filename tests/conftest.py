@@ -12,6 +12,9 @@ from typing import Any
 import pytest
 
 PROJECT = pathlib.Path(__file__).resolve().parent.parent
+# xdist has one in its workers, whose output would then be cut to it.
+os.environ.pop("COLUMNS", None)
+
 # Small enough for a minute, large enough that a trained model beats the majority class by far.
 SMALL_INTENTS = (
     "data.source.languages=[de, en, es]",
@@ -22,6 +25,7 @@ SMALL_INTENTS = (
 )
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist looks at groups
 def pytest_collection_modifyitems(items):
     """Runs tests without TensorFlow first, then those with it, then those that run pipelines.
 

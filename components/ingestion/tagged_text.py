@@ -20,6 +20,7 @@ from typing import NamedTuple
 import pyarrow as pa
 
 from components.errors import UsageError
+from components.ingestion import registers
 from serving.redaction import tagger
 
 _PHRASES = pathlib.Path(__file__).with_name("tagger_phrases")
@@ -33,10 +34,10 @@ COLUMNS = (tagger.COLUMN, "label", "language", "template", "casing")
 # Names of everywhere turn up in every language; most are at home.
 _AT_HOME = {"en": 0.45}
 _USUALLY_AT_HOME = 0.65
-_MADE_UP = 0.35
+# Names are made up, or drawn from registers; else from our lists of the most common ones.
+_MADE_UP, _REGISTERED = 0.25, 0.45
 # Everyday words are made up, too: otherwise whatever the model has not seen would be a name.
 _UNHEARD_OF = 0.25
-_REGIONS = ("en", "de", "fr", "es", "it", "nl", "pt", "nordic", "slavic", "asia", "south")
 # How people type: as it should be, all small, all small and without signs, all capitals.
 _TYPED = ("proper", "small", "bare", "capitals")
 _TYPED_SHARES = (0.66, 0.2, 0.09, 0.05)
@@ -155,7 +156,8 @@ def _rows(some: Sequence[Sentence]) -> pa.RecordBatch:
 
 def _made(languages: Sequence[str], texts: int, seed: int) -> Iterator[Sentence]:
     source = random.Random(f"tagger {seed}")  # noqa: S311 - a draw, not a secret
-    writers = {language: _Writer(language, source) for language in languages}
+    known = registers.Registers(source)
+    writers = {language: _Writer(language, source, known) for language in languages}
     weights = [len(languages) - 1 if number == 0 and len(languages) > 1 else 1 for number in range(len(languages))]
     for _ in range(texts):
         yield writers[source.choices(languages, weights)[0]].sentence()
@@ -164,8 +166,8 @@ def _made(languages: Sequence[str], texts: int, seed: int) -> Iterator[Sentence]
 class _Writer:
     """Writes sentences in one language."""
 
-    def __init__(self, language: str, source: random.Random):
-        self._language, self._source = language, source
+    def __init__(self, language: str, source: random.Random, known: registers.Registers):
+        self._language, self._source, self._known = language, source, known
         self._patterns = _lines("carriers.txt")[language]
         self._clauses = _lines("carriers.txt")[f"{language} clause"]
         self._lists = _words("places.txt")
@@ -264,29 +266,32 @@ class _Writer:
     def _region(self) -> str:
         if self._source.random() < _AT_HOME.get(self._language, _USUALLY_AT_HOME):
             return self._language
-        return self._source.choice(_REGIONS)
+        return self._source.choice(registers.REGIONS)
 
     def _given(self, region: str) -> str:
-        return self._name(f"{region} first")
+        return self._name(region, "first")
 
     def _family(self, region: str) -> str:
-        name = self._name(f"{region} last")
+        name = self._name(region, "last")
         particles = _words("names.txt").get(f"{region} particle")
         if particles and self._source.random() < 0.2:
             particle = self._source.choice(particles).replace("-", " ")
             return f"{particle}{'' if particle.endswith(chr(39)) else ' '}{name}"
         return name.replace("De-", "De ")
 
-    def _name(self, kind: str) -> str:
-        if self._source.random() < _MADE_UP:
-            return _forge("names.txt", kind).make(self._source)
-        return self._source.choice(_words("names.txt")[kind])
+    def _name(self, region: str, kind: str) -> str:
+        draw = self._source.random()
+        if draw < _MADE_UP:
+            return _forge("names.txt", f"{region} {kind}").make(self._source)
+        if draw < _MADE_UP + _REGISTERED:
+            return self._known.given(region) if kind == "first" else self._known.family(region)
+        return self._source.choice(_words("names.txt")[f"{region} {kind}"])
 
     def _person(self) -> str:
         region, draw = self._region(), self._source.random()
         given, family = (
             self._given(region),
-            self._family(region if self._source.random() < 0.8 else self._source.choice(_REGIONS)),
+            self._family(region if self._source.random() < 0.8 else self._source.choice(registers.REGIONS)),
         )
         if draw < 0.18:
             return given
@@ -306,11 +311,13 @@ class _Writer:
 
     def _street(self, where: str) -> str:
         source, lists = self._source, self._lists
+        if source.random() < 0.3:
+            return self._known.street(where)
         stem = source.choice(lists[f"{where} street"])
         if source.random() < 0.3:
             stem = _forge("places.txt", f"{where} street").make(source)
         elif source.random() < 0.25:
-            stem = self._family(where if where != "nordic" else "nordic") if where in _REGIONS else stem
+            stem = self._family(where if where != "nordic" else "nordic") if where in registers.REGIONS else stem
         kind = source.choice(lists[f"{where} kind"])
         number = f"{source.randint(1, 250)}{source.choice(('', '', '', '', 'a', 'B', ' b', '/2'))}"
         if where in ("de", "nordic", "nl"):
@@ -329,6 +336,8 @@ class _Writer:
 
     def _address(self) -> str:
         source, where = self._source, self._where()
+        if source.random() < 0.25:
+            return source.choice((", ", ", ", " ", "\n", "\n ")).join(self._known.address(where).split("\n"))
         draw = source.random()
         if draw < 0.05:
             parts = [f"{source.choice(('P.O. Box', 'PO Box', 'P.O.Box', 'Postfach'))} {source.randint(1, 9999)}"]
@@ -362,13 +371,15 @@ class _Writer:
     def _town(self) -> str:
         source, lists = self._source, self._lists
         draw = source.random()
-        if draw < 0.5:
+        if draw < 0.3:
             return source.choice(lists["towns"])
+        if draw < 0.55:
+            return self._known.town(self._where())
         if draw < 0.75:
             return _forge("places.txt", "towns").make(source)
         if draw < 0.85:
             return f"{source.choice(lists['town beginnings'])} {source.choice(lists['towns'])}"
-        return f"{self._name(f'{self._region()} last')}{source.choice(lists['town endings'])}"
+        return f"{self._name(self._region(), 'last')}{source.choice(lists['town endings'])}"
 
     def _country(self) -> str:
         two = [name for line in _lines("places.txt")["two-word countries"] for name in line.split("|")]
@@ -376,6 +387,8 @@ class _Writer:
 
     def _organisation(self) -> str:
         source, draw = self._source, self._source.random()
+        if source.random() < 0.3:
+            return self._known.company(self._where())
         lists = _words("organisations.txt")
         suffix = source.choice(lists["suffixes"])
         if draw < 0.15:
@@ -392,19 +405,19 @@ class _Writer:
                 [name for line in _lines("organisations.txt")[kind] for name in line.split("|")] for kind in ("of", "of what")
             )
             return f"{source.choice(heads)} {source.choice(tails)}"
-        family = self._name(f"{self._region()} last")
+        family = self._name(self._region(), "last")
         if draw < 0.72:
             return f"{family} {suffix}"
         if draw < 0.8:
-            return f"{family}, {self._name(f'{self._region()} last')} and {self._name(f'{self._region()} last')}"
+            return f"{family}, {self._name(self._region(), 'last')} and {self._name(self._region(), 'last')}"
         if draw < 0.86:
-            return f"{family} {source.choice(('&', 'and', '-'))} {self._name(f'{self._region()} last')}"
+            return f"{family} {source.choice(('&', 'and', '-'))} {self._name(self._region(), 'last')}"
         if draw < 0.93:
             return f"{family} {source.choice(lists['endings'])}"
         return f"{source.choice(lists['stems'])} {source.choice(lists['endings'])} {suffix}"
 
     def _email(self) -> str:
-        given, family = self._given("en").lower(), self._name("en last").lower()
+        given, family = self._given("en").lower(), self._name("en", "last").lower()
         host = self._source.choice(("example.com", "mail.example.org", "example.net"))
         return f"{given}{self._source.choice(('.', '_', ''))}{family}@{host}"
 

@@ -2,6 +2,10 @@
 
 import sys
 
-from serving.server.server import main
+from serving.server import polling
+
+polling.in_the_thread_that_waits()
+
+from serving.server.server import main  # noqa: E402 - imports grpc
 
 sys.exit(main())

@@ -38,8 +38,8 @@ _NO_FLAGS = 0
 _CODES = {code: code.value[0] for code in grpc.StatusCode}
 # How long the polling thread sleeps at most; nothing depends on it.
 _POLL_SECONDS = 60.0
-# What a call waits for before it is over: its message, its close, and that its status was sent.
-_PARTS = 3
+# What a call waits for before it is over: its message, and that it has ended.
+_PARTS = 2
 
 logger = logging.getLogger(__name__)
 
@@ -60,12 +60,14 @@ class Aborted(Exception):
 class Call:
     """What a behaviour may ask of its call."""
 
-    __slots__ = ("_active", "_callbacks", "_deadline", "_parts", "_raw")
+    __slots__ = ("_active", "_callbacks", "_deadline", "_parts", "_raw", "_watched")
 
     def __init__(self, raw: Any, deadline: float):
         self._raw = raw
         self._deadline = deadline
         self._active = True
+        self._watched = False
+        # Only the polling thread changes it.
         self._parts = _PARTS
         self._callbacks: list[Callable[[], None]] = []
 
@@ -92,16 +94,26 @@ class Call:
         self._callbacks.append(callback)
         return True
 
+    def _watch(self) -> None:
+        """Has the core tell at once when the client has gone; without it, it tells with the answer, which is one event less. On the
+        polling thread, and before the call is answered."""
+        self._watched = True
+        self._parts += 1
+        self._raw.start_server_batch((cygrpc.ReceiveCloseOnServerOperation(_NO_FLAGS),), self._closed)
+
     def _answer(self, content: bytes) -> None:
-        operations = (
+        self._finish(
             cygrpc.SendInitialMetadataOperation(None, _NO_FLAGS),
             cygrpc.SendMessageOperation(content, _NO_FLAGS),
             cygrpc.SendStatusFromServerOperation(None, cygrpc.StatusCode.ok, b"", _NO_FLAGS),
         )
-        self._raw.start_server_batch(operations, self._sent)
 
     def _refuse(self, code: grpc.StatusCode, details: str) -> None:
-        operations = (cygrpc.SendInitialMetadataOperation(None, _NO_FLAGS), _status(code, details))
+        self._finish(cygrpc.SendInitialMetadataOperation(None, _NO_FLAGS), _status(code, details))
+
+    def _finish(self, *operations: Any) -> None:
+        if not self._watched:
+            operations += (cygrpc.ReceiveCloseOnServerOperation(_NO_FLAGS),)
         self._raw.start_server_batch(operations, self._sent)
 
     # Tags of what the core was asked for: called with the event on the polling thread, return the call where it is over by that.
@@ -306,13 +318,13 @@ class GrpcServer:
             received = _Received(self, call, method, behaviour)
         elif (stream_behaviour := self._streams.get(method)) is not None:
             call = Stream(event.call, details.deadline)
+            call._watch()
             received = _Received(self, call, method, stream_behaviour)
         else:
             call = Call(event.call, details.deadline)
             call._parts -= 1  # no message is asked for
             received = None
         self._calls.add(call)
-        event.call.start_server_batch((cygrpc.ReceiveCloseOnServerOperation(_NO_FLAGS),), call._closed)
         if received is None:
             call._refuse(grpc.StatusCode.UNIMPLEMENTED, "Method not found!")
         else:
@@ -325,6 +337,7 @@ class GrpcServer:
         elif isinstance(call, Stream):
             _begin(call, behaviour, message)
         elif method not in self._stay:
+            call._watch()
             self._pool.submit(_respond, call, behaviour, message)
         else:
             pace = self._dispatch.pace(method, message)
@@ -333,6 +346,7 @@ class GrpcServer:
                 _respond(call, behaviour, message)
                 pace.stayed(time.perf_counter() - started)
             else:
+                call._watch()
                 self._pool.submit(_respond_in_pool, call, behaviour, message, pace)
 
 

@@ -174,6 +174,8 @@ _SHORT_CALLS: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "TF_Dim": (_int64, (_pointer, _int)),
     "TF_TensorData": (_pointer, (_pointer,)),
 }
+# The enumeration's wrapper looks a name up for a microsecond, each time.
+_STRING, _BOOL = DataType.DT_STRING, DataType.DT_BOOL
 # The bytes of a string element; see tensorflow/tsl/platform/ctstring_internal.h of the wheel. The lowest two bits tell its form and
 # the bits above them its size: SMALL has the characters in place, LARGE is (size, capacity, pointer), OFFSET is (size, distance
 # from the element itself), VIEW is (size, pointer, owner).
@@ -432,7 +434,7 @@ class SessionModel:
     def _tensor_of(self, call: _Call, name: str, value: Any) -> int:
         """A TF_Tensor of a fed value; the caller deletes it."""
         if isinstance(value, Tensor):
-            if value.dtype != DataType.DT_STRING:
+            if value.dtype != _STRING:
                 return self._tensor_of_numbers(value)
             value = tensors.to_proto(value)
         try:
@@ -444,7 +446,7 @@ class SessionModel:
         c = self._c
         call.buffer.data = content
         call.buffer.length = len(content)
-        pointer: int = c.TF_AllocateTensor(DataType.DT_BOOL, None, 0, 1)
+        pointer: int = c.TF_AllocateTensor(_BOOL, None, 0, 1)
         parse = c.TF_TensorFromProto if max(len(content), elements) < _MUCH_BYTES else c.TF_TensorFromProto_long
         parse(call.buffer_address, pointer, call.status)
         if c.TF_GetCode(call.status):
@@ -467,15 +469,14 @@ class SessionModel:
         c = self._c
         shape = tuple([c.TF_Dim(pointer, index) for index in range(c.TF_NumDims(pointer))])
         elements = math.prod(shape)
-        if dtype == DataType.DT_STRING:
-            return Tensor(dtype, _read_strings(c.TF_TensorData(pointer), elements).reshape(shape))
+        if dtype == _STRING:
+            return Tensor.of_elements(dtype, shape, _read_strings(c.TF_TensorData(pointer), elements))
         size = elements * storage.itemsize
-        if size > _MUCH_BYTES:
-            array = np.empty(elements, storage)
-            ctypes.memmove(array.ctypes.data, c.TF_TensorData(pointer), size)
-        else:
-            array = np.frombuffer(ctypes.string_at(c.TF_TensorData(pointer), size) if size else b"", storage)
-        return Tensor(dtype, array if len(shape) == 1 else array.reshape(shape))
+        if size <= _MUCH_BYTES:
+            return Tensor.of_elements(dtype, shape, ctypes.string_at(c.TF_TensorData(pointer), size) if size else b"")
+        array = np.empty(shape, storage)
+        ctypes.memmove(array.ctypes.data, c.TF_TensorData(pointer), size)
+        return Tensor(dtype, array)
 
 
 @functools.lru_cache(maxsize=1024)
@@ -512,24 +513,24 @@ def _run_options(timeout_ms: int, on_calling_thread: bool) -> _RunOptions:
     return _RunOptions(timeout_ms, on_calling_thread)
 
 
-def _read_strings(address: int, count: int) -> np.ndarray[Any, np.dtype[Any]]:
+def _read_strings(address: int, count: int) -> list[bytes]:
     """The elements of a string tensor as bytes, copied."""
-    strings = np.empty(count, dtype=object)
+    strings: list[bytes] = []
     if not count:
         return strings
     headers = ctypes.string_at(address, count * _STRING_BYTES)
-    for index, start in enumerate(range(0, len(headers), _STRING_BYTES)):
+    for start in range(0, len(headers), _STRING_BYTES):
         first = headers[start]
         form = first & 3
         if form == _SMALL:
-            strings[index] = headers[start + 1 : start + 1 + (first >> 2)]
+            strings.append(headers[start + 1 : start + 1 + (first >> 2)])
         elif form == _OFFSET:
             size, distance = _TWO_HALF_WORDS.unpack_from(headers, start)
-            strings[index] = ctypes.string_at(address + start + distance, size >> 2)
+            strings.append(ctypes.string_at(address + start + distance, size >> 2))
         else:
             size, second, third = _THREE_WORDS.unpack_from(headers, start)
             place = third if form == _LARGE else second
-            strings[index] = ctypes.string_at(place, size >> 2)
+            strings.append(ctypes.string_at(place, size >> 2))
     return strings
 
 

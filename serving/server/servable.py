@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NoReturn
@@ -363,13 +364,14 @@ class Servable:
         """Reports what the model's outputs say of its best class: `score` [B], or `scores` [B, classes]."""
         if self._observe_scores is None:
             return
-        if best is not None and best.array.ndim == 1 and best.array.dtype.kind == "f":
-            self._observe_scores(self.name, self.version, best.array.tolist())
-        elif scores is not None and scores.array.ndim == 2 and scores.array.shape[1] and scores.array.dtype.kind == "f":
-            # NumPy takes longer to begin than Python takes for a few numbers.
-            few = scores.array.size <= _FEW_SCORES
-            best_of_row = list(map(max, scores.array.tolist())) if few else np.maximum.reduce(scores.array, axis=1).tolist()
-            self._observe_scores(self.name, self.version, best_of_row)
+        if best is not None and len(best.shape) == 1 and (listed := best.floats()):
+            self._observe_scores(self.name, self.version, listed)
+        elif scores is not None and len(scores.shape) == 2 and math.prod(scores.shape) <= _FEW_SCORES:
+            # numpy takes longer to begin than Python takes for a few numbers.
+            if listed := scores.floats():
+                self._observe_scores(self.name, self.version, list(map(max, listed)))
+        elif scores is not None and len(scores.shape) == 2 and scores.array.dtype.kind == "f":
+            self._observe_scores(self.name, self.version, np.maximum.reduce(scores.array, axis=1).tolist())
 
     def _signature_for_examples(self, spec: Any, method: str, kind: str) -> _Signature:
         signature_name = spec.signature_name or DEFAULT_SIGNATURE

@@ -1,12 +1,14 @@
 import collections
 import json
+import random
+import sys
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from components.errors import UsageError
-from components.ingestion import readers, tagged_text
+from components.ingestion import readers, registers, tagged_text
 from components.ingestion.options import TaggedTextSource
 from serving.redaction import tagger
 
@@ -39,6 +41,21 @@ class TestSentences:
         }
         listed = {word.casefold() for words in tagged_text._words("names.txt").values() for word in words}
         assert 0.2 < len(names - listed) / len(names) < 0.8
+
+    def test_names_come_from_registers_as_well(self):
+        source = random.Random(0)
+        known = registers.Registers(source)
+        drawn = {region: {known.given(region) for _ in range(200)} for region in registers.REGIONS}
+        assert min(map(len, drawn.values())) > 30
+        assert "Jürgen" in {known.given("de") for _ in range(20_000)}
+        assert all(
+            make(region) for make in (known.family, known.company, known.town, known.street, known.address) for region in drawn
+        )
+
+    def test_without_registers_the_error_names_the_extra(self, monkeypatch):
+        monkeypatch.setitem(sys.modules, "faker", None)
+        with pytest.raises(UsageError, match=r"parlance-tfx\[tagger\]"):
+            tagged_text.sentences(["en"], 1, 0)
 
     def test_people_type_as_they_like(self):
         texts = [sentence.text for sentence in tagged_text.sentences(["en"], 400, 0)]
