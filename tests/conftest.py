@@ -35,7 +35,7 @@ def pytest_collection_modifyitems(items):
     items.sort(key=_rank)
     for item in items:
         place = item.path.parent if _rank(item) < 2 else item.path
-        shared = "shared run" if "shared_run" in item.fixturenames else str(place)
+        shared = "shared run" if "shared_run" in item.fixturenames else str(place.relative_to(PROJECT))
         item.add_marker(pytest.mark.xdist_group(shared))
 
 
