@@ -30,13 +30,14 @@ def pytest_collection_modifyitems(items):
     """Runs tests without TensorFlow first, then those with it, then those that run pipelines.
 
     Two workers (`make test`) share them by folder, so that what a folder's tests have in common is made once; tests that run pipelines by
-    file, but for those that look at one shared run.
+    file, but for the files that look at one shared run.
     """
     items.sort(key=_rank)
+    of_shared_run = {item.path for item in items if "shared_run" in item.fixturenames}
     for item in items:
         place = item.path.parent if _rank(item) < 2 else item.path
-        shared = "shared run" if "shared_run" in item.fixturenames else str(place.relative_to(PROJECT))
-        item.add_marker(pytest.mark.xdist_group(shared))
+        group = "shared run" if item.path in of_shared_run else str(place.relative_to(PROJECT))
+        item.add_marker(pytest.mark.xdist_group(group))
 
 
 def _rank(item):
