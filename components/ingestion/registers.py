@@ -1,9 +1,9 @@
-"""Names of people, companies, streets and towns, and everyday words, from Faker's lists, which go further than any of ours.
+"""Names of people, companies, streets and towns from Faker's lists, which go further than any of ours.
 
     registers = Registers(random.Random(0))
     registers.given("nordic"), registers.family("nordic")       # ("Kornelíus", "Sjöblom")
 
-Faker's lists come from statistics of names that countries publish; nobody real is in what is drawn from them.
+Given and family names are drawn by themselves: who they make up together is nobody's record.
 """
 
 from __future__ import annotations
@@ -38,18 +38,10 @@ _PLACES = {
     "nordic": ("da_DK", "sv_SE", "no_NO", "fi_FI"),
     "slavic": ("cs_CZ", "pl_PL", "sk_SK", "sl_SI", "hr_HR", "hu_HU", "ro_RO"),
 }
-_WORDS = {
-    "en": ("en_US",),
-    "de": ("de_DE",),
-    "fr": ("fr_FR",),
-    "es": ("es_ES",),
-    "it": ("it_IT",),
-    "nl": ("nl_NL",),
-}
 REGIONS = tuple(_PEOPLE)
 """Where people are from."""
 
-_PROVIDERS = [f"faker.providers.{kind}" for kind in ("person", "address", "company", "lorem")]
+_PROVIDERS = [f"faker.providers.{kind}" for kind in ("person", "address", "company")]
 
 
 class Registers:
@@ -93,10 +85,6 @@ class Registers:
     def address(self, region: str) -> str:
         """Returns a whole address, on several lines."""
         return str(self._of(_PLACES.get(region, _PLACES["en"])).address())
-
-    def word(self, language: str) -> str:
-        """Returns an everyday word of a language, of another one where there are none."""
-        return str(self._of(_WORDS.get(language, _WORDS["es"])).word())
 
     def _of(self, locales: tuple[str, ...]) -> Any:
         locale = self._source.choice(locales)

@@ -36,8 +36,6 @@ _AT_HOME = {"en": 0.45}
 _USUALLY_AT_HOME = 0.65
 # Names are made up, or drawn from registers; else from our lists of the most common ones.
 _MADE_UP, _REGISTERED = 0.25, 0.45
-# Half of the texts have other words around names than their pattern, up to this share: outside of patterns no words are ever the same.
-_DISTURBED, _MOST_DISTURBED = 0.5, 0.7
 # Everyday words are made up, too: otherwise whatever the model has not seen would be a name.
 _UNHEARD_OF = 0.25
 # How people type: as it should be, all small, all small and without signs, all capitals.
@@ -48,7 +46,6 @@ _MONTHS = ("January", "February", "March", "April", "May", "June", "July", "Augu
 _SAID = ("said", "says", "wrote", "writes", "asked", "added", "explained", "replied", "claims", "told us", "thinks")
 _CHOICE = re.compile(r"\(([^()]*)\)")
 _SLOT = re.compile(r"\{(\w+)\}")
-_WORD = re.compile(r"[^\W\d_]{2,}")
 _SIGNS = re.compile(r"[^\w\s@.+-]|\.(?=\s|$)")
 
 
@@ -229,8 +226,6 @@ class _Writer:
             pieces = list(_capitalised(pieces))
         if source.random() < 0.35 and pieces[-1].text[-1:].isalnum():
             pieces.append(Piece(source.choice(".!.?..")))
-        if source.random() < _DISTURBED:
-            pieces = list(self._disturbed(pieces, source.uniform(0, _MOST_DISTURBED)))
         typed = source.choices(_TYPED, _TYPED_SHARES)[0]
         return Sentence(tuple(self._typed(pieces, typed)), self._language, f"{self._language}/{number}")
 
@@ -246,16 +241,6 @@ class _Writer:
                 text = _SIGNS.sub("", text)
             if text:
                 yield Piece(text, label)
-
-    def _disturbed(self, pieces: Sequence[Piece], share: float) -> Iterator[Piece]:
-        def other(found: re.Match[str]) -> str:
-            if self._source.random() > share:
-                return found[0]
-            word = self._known.word(self._language)
-            return word.capitalize() if found[0][0].isupper() else word
-
-        for piece in pieces:
-            yield piece if piece.label != tagger.NOTHING else Piece(_WORD.sub(other, piece.text))
 
     def _clause(self) -> Sequence[Piece]:
         return list(self._fill(self._source.choice(self._clauses)))
