@@ -174,8 +174,8 @@ class Tensor:
         storage = numpy_dtype(self.dtype)
         if storage.kind != "f" or 0 in self.shape or not self.shape:
             return None
-        if isinstance(self._elements, bytes):
-            # numpy takes longer to begin than this takes for a few.
+        # numpy takes longer to begin than this takes for a few; Python knows no halves.
+        if isinstance(self._elements, bytes) and storage.itemsize >= 4:
             listed: list[Any] = memoryview(self._elements).cast(storage.char, self.shape).tolist()  # type: ignore[arg-type]
         else:
             listed = self.array.tolist()

@@ -72,19 +72,22 @@ class Registers:
 
     def company(self, region: str) -> str:
         """Returns the name of a company."""
-        return str(self._of(_PLACES.get(region, _PLACES["en"])).company())
+        return str(self._place(region).company())
 
     def town(self, region: str) -> str:
         """Returns the name of a town."""
-        return str(self._of(_PLACES.get(region, _PLACES["en"])).city())
+        return str(self._place(region).city())
 
     def street(self, region: str) -> str:
         """Returns a street with a number, on one line."""
-        return ", ".join(str(self._of(_PLACES.get(region, _PLACES["en"])).street_address()).split("\n"))
+        return ", ".join(str(self._place(region).street_address()).split("\n"))
 
     def address(self, region: str) -> str:
         """Returns a whole address, on several lines."""
-        return str(self._of(_PLACES.get(region, _PLACES["en"])).address())
+        return str(self._place(region).address())
+
+    def _place(self, region: str) -> Any:
+        return self._of(_PLACES.get(region, _PLACES["en"]))
 
     def _of(self, locales: tuple[str, ...]) -> Any:
         locale = self._source.choice(locales)

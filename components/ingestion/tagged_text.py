@@ -1,8 +1,8 @@
 """Training data for the tagger of personal data: sentences around made-up names, addresses and organisations, one row per word.
 
-Sentences come from patterns in `tagger_phrases/`, what fills them from lists there and from names made up in the manner of the lists,
-so that the model learns what names look like and where they stand, not which there are. A table of sentences with marked places may
-be added. No real person's data is in it.
+Sentences come from patterns in `tagger_phrases/`. What fills them comes from lists there, from registers, and from names made up in the
+manner of the lists, so that the model learns what names look like and where they stand, not which there are. A table of sentences with
+marked places may be added. No real person's data is in it.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ def batches(
     Args:
       languages: Of `LANGUAGES`. The first one gets half of the texts where there are several.
       texts: How many texts to make.
-      seed: The texts are a function of this, the languages and their number.
+      seed: The texts are a function of this, the languages, their number and Faker's release.
       table: A Parquet file of further texts: columns `text`, `spans` (JSON: a list of objects with `entity`, one of the tagger's or
         anything else for no entity, `start` and `end` in characters) and, if there, `language` and `template`.
       per_batch: Texts in a batch.
@@ -317,7 +317,7 @@ class _Writer:
         if source.random() < 0.3:
             stem = _forge("places.txt", f"{where} street").make(source)
         elif source.random() < 0.25:
-            stem = self._family(where if where != "nordic" else "nordic") if where in registers.REGIONS else stem
+            stem = self._family(where)
         kind = source.choice(lists[f"{where} kind"])
         number = f"{source.randint(1, 250)}{source.choice(('', '', '', '', 'a', 'B', ' b', '/2'))}"
         if where in ("de", "nordic", "nl"):

@@ -167,3 +167,16 @@ class TestMaking:
         ml_dtypes = pytest.importorskip("ml_dtypes")
         made = Tensor.of(np.array([1.5], ml_dtypes.bfloat16))
         assert (made.dtype, made.numpy().tolist()) == (DataType.DT_BFLOAT16, [1.5])
+
+
+@pytest.mark.parametrize("content", [False, True])
+@pytest.mark.parametrize("dtype", sorted(tensors._KINDS))
+def test_elements_as_a_runtime_has_them_are_the_tensor_of_their_array(dtype, content):
+    made = Tensor(dtype, values_of(dtype, 6).reshape(2, 3))
+    elements = made.array.ravel().tolist() if dtype == DataType.DT_STRING else made.array.tobytes()
+    tensor = Tensor.of_elements(dtype, (2, 3), elements)
+    assert tensors.serialized(tensor, content=content) == tensors.serialized(made, content=content)
+    assert repr(tensor.floats()) == repr(made.floats())  # as text, since no NaN equals another
+    assert (made.floats() is not None) == (made.array.dtype.kind == "f")
+    np.testing.assert_array_equal(tensor.array, made.array)
+    assert Tensor.of_elements(dtype, (0, 3), elements[:0]).array.shape == (0, 3)
