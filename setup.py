@@ -36,9 +36,9 @@ EXTRAS = {
     # JupyterLab or editor will do that knows the kernel of .venv; one in here would be nearly thirty packages more, and a web server.
     # Charts need nothing: they are the report's own HTML and SVG.
     "notebooks": ["ipykernel>=6.29", "nbclient>=0.10", "nbconvert>=7.16"],
-    # Names, streets and companies of forty countries for the sentences that the tagger of personal data is trained on: MIT, 14 MB.
-    # Pinned because another release makes other sentences.
-    "tagger": ["faker==40.54.0"],
+    # Names, streets and companies of forty countries, and the words that people use in each language, for the sentences that the tagger
+    # of personal data is trained on: MIT, 14 and 7 MB. Pinned because other releases make other sentences.
+    "tagger": ["faker==40.54.0", "pyspellchecker==0.9.1"],
     "language": ["py3langid>=0.4,<0.5"],  # which language a text is in; 5 MB, needs numpy only
     # Drivers of the sources sql, mongodb and bigquery.
     "sources": ["sqlalchemy>=2.1,<3", "psycopg[binary]>=3.2,<4", "pymongo>=4.9,<5", "google-cloud-bigquery>=3,<4"],

@@ -1,8 +1,8 @@
 """Training data for the tagger of personal data: sentences around made-up names, addresses and organisations, one row per word.
 
 Sentences come from patterns in `tagger_phrases/`. What fills them comes from lists there, from registers, and from names made up in the
-manner of the lists, so that the model learns what names look like and where they stand, not which there are. A table of sentences with
-marked places may be added. No real person's data is in it.
+manner of the lists, so that the model learns what names look like and where they stand, not which there are; what stands around them, from
+lists of the words people use. A table of sentences with marked places may be added. No real person's data is in it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import NamedTuple
 import pyarrow as pa
 
 from components.errors import UsageError
-from components.ingestion import registers
+from components.ingestion import common_words, registers
 from serving.redaction import tagger
 
 _PHRASES = pathlib.Path(__file__).with_name("tagger_phrases")
@@ -28,16 +28,18 @@ _PHRASES = pathlib.Path(__file__).with_name("tagger_phrases")
 LANGUAGES = ("en", "de", "fr", "es", "it", "nl", "pt")
 """Languages there are patterns for."""
 
-COLUMNS = (tagger.COLUMN, "label", "language", "template", "casing")
-"""Of the rows: what the tagger sees of a word, what it is, and the sentence's language, pattern and capitals."""
+COLUMNS = (tagger.WINDOW, tagger.CASING, "label", "language", "template")
+"""Of the rows: what the tagger sees of a word, what it is, and the sentence's language and pattern."""
 
 # Names of everywhere turn up in every language; most are at home.
 _AT_HOME = {"en": 0.45}
 _USUALLY_AT_HOME = 0.65
 # Names are made up, or drawn from registers; else from our lists of the most common ones.
 _MADE_UP, _REGISTERED = 0.25, 0.45
-# Everyday words are made up, too: otherwise whatever the model has not seen would be a name.
-_UNHEARD_OF = 0.25
+# Everyday words are made up, too: otherwise whatever the model has not seen would be a name. Others are words that people use, and so are
+# further ones before or after a sentence: our own list is short.
+_UNHEARD_OF, _IN_USE, _FURTHER = 0.2, 0.2, 0.25
+_PARTED = (". ", ".\n", "! ", "? ", ", ", "; ")
 # How people type: as it should be, all small, all small and without signs, all capitals.
 _TYPED = ("proper", "small", "bare", "capitals")
 _TYPED_SHARES = (0.66, 0.2, 0.09, 0.05)
@@ -88,7 +90,7 @@ def batches(
     Args:
       languages: Of `LANGUAGES`. The first one gets half of the texts where there are several.
       texts: How many texts to make.
-      seed: The texts are a function of this, the languages, their number and Faker's release.
+      seed: The texts are a function of this, the languages, their number and the releases of Faker and pyspellchecker.
       table: A Parquet file of further texts: columns `text`, `spans` (JSON: a list of objects with `entity`, one of the tagger's or
         anything else for no entity, `start` and `end` in characters) and, if there, `language` and `template`.
       per_batch: Texts in a batch.
@@ -139,7 +141,6 @@ def _rows(some: Sequence[Sentence]) -> pa.RecordBatch:
     for sentence in some:
         text = sentence.text
         places = tagger.tokens(text)
-        casing = "small" if text == text.lower() else "capitals" if text == text.upper() else "mixed"
         ends = list(itertools.accumulate(len(piece.text) for piece in sentence.pieces))
         labels, piece = [], 0
         for start, _ in places:
@@ -147,8 +148,8 @@ def _rows(some: Sequence[Sentence]) -> pa.RecordBatch:
                 piece += 1
             labels.append(sentence.pieces[piece].label)
         described += [
-            (row, label, sentence.language, sentence.template, casing)
-            for row, label in zip(tagger.describe(text, places), labels, strict=True)
+            (window.words, window.casing, label, sentence.language, sentence.template)
+            for window, label in zip(tagger.windows(text, places), labels, strict=True)
         ]
     columns = zip(*described, strict=True) if described else [()] * len(COLUMNS)
     return pa.RecordBatch.from_arrays([pa.array(column, pa.string()) for column in columns], names=list(COLUMNS))
@@ -157,7 +158,8 @@ def _rows(some: Sequence[Sentence]) -> pa.RecordBatch:
 def _made(languages: Sequence[str], texts: int, seed: int) -> Iterator[Sentence]:
     source = random.Random(f"tagger {seed}")  # noqa: S311 - a draw, not a secret
     known = registers.Registers(source)
-    writers = {language: _Writer(language, source, known) for language in languages}
+    words = common_words.CommonWords(source, _own_names() | known.names())
+    writers = {language: _Writer(language, source, known, words) for language in languages}
     weights = [len(languages) - 1 if number == 0 and len(languages) > 1 else 1 for number in range(len(languages))]
     for _ in range(texts):
         yield writers[source.choices(languages, weights)[0]].sentence()
@@ -166,8 +168,8 @@ def _made(languages: Sequence[str], texts: int, seed: int) -> Iterator[Sentence]
 class _Writer:
     """Writes sentences in one language."""
 
-    def __init__(self, language: str, source: random.Random, known: registers.Registers):
-        self._language, self._source, self._known = language, source, known
+    def __init__(self, language: str, source: random.Random, known: registers.Registers, words: common_words.CommonWords):
+        self._language, self._source, self._known, self._in_use = language, source, known, words
         self._patterns = _lines("carriers.txt")[language]
         self._clauses = _lines("carriers.txt")[f"{language} clause"]
         self._lists = _words("places.txt")
@@ -224,10 +226,20 @@ class _Writer:
             pieces += [Piece(source.choice((". ", ", ", "\n", " ... ", " - "))), *self._clause()]
         if source.random() < 0.5:
             pieces = list(_capitalised(pieces))
+        if source.random() < _FURTHER:
+            pieces = self._with_further_words(pieces)
         if source.random() < 0.35 and pieces[-1].text[-1:].isalnum():
             pieces.append(Piece(source.choice(".!.?..")))
         typed = source.choices(_TYPED, _TYPED_SHARES)[0]
         return Sentence(tuple(self._typed(pieces, typed)), self._language, f"{self._language}/{number}")
+
+    def _with_further_words(self, pieces: list[Piece]) -> list[Piece]:
+        source = self._source
+        words = self._in_use.some(self._language, 2, 9)
+        draw = source.random()
+        words = words.title() if draw < 0.1 else words.capitalize() if draw < 0.5 else words
+        parted = source.choice(_PARTED)
+        return [Piece(words + parted), *pieces] if source.random() < 0.5 else [*pieces, Piece(parted + words)]
 
     def _typed(self, pieces: Sequence[Piece], typed: str) -> Iterator[Piece]:
         for text, label in pieces:
@@ -257,8 +269,11 @@ class _Writer:
         yield Piece(pattern[end:])
 
     def _word(self, kind: str, capital: bool = False) -> Sequence[Piece]:
-        if self._source.random() < _UNHEARD_OF:
+        draw = self._source.random()
+        if draw < _UNHEARD_OF:
             word = _forge("words.txt", kind).make(self._source)
+        elif draw < _UNHEARD_OF + _IN_USE:
+            word = self._in_use.one(self._language)
         else:
             word = self._source.choice(self._vocabulary[kind])
         return [Piece(word.capitalize() if capital else word)]
@@ -475,6 +490,10 @@ def _lines(file: str) -> dict[str, list[str]]:
 def _words(file: str) -> dict[str, list[str]]:
     """The words of each section of a file of lists."""
     return {section: [word for line in lines for word in line.split()] for section, lines in _lines(file).items()}
+
+
+def _own_names() -> frozenset[str]:
+    return frozenset(word.lower() for words in _words("names.txt").values() for word in words)
 
 
 def _third_person(verb: str) -> str:

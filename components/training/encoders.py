@@ -13,7 +13,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from components.training.options import NgramsOptions, TokensOptions
+from components.training.options import NgramsOptions, TokensOptions, WindowOptions
+
+# Fills windows that lack words.
+_NO_BUCKET = -1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -146,7 +149,58 @@ class TokenConvolution(keras.layers.Layer):
         return keras.KerasTensor((None, len(self._options.widths) * self._options.filters))
 
 
-def make(options: NgramsOptions | TokensOptions, statistics: IdentifierStatistics, name: str) -> keras.layers.Layer:
+class WindowNetwork(keras.layers.Layer):
+    """Words side by side, each the sum of its features' vectors, whichever place it has; a hidden layer for each, and one for all."""
+
+    def __init__(self, options: WindowOptions, statistics: IdentifierStatistics, **kwargs):
+        super().__init__(**kwargs)
+        self._options = options
+        kept = np.flatnonzero(statistics.rows_with >= options.min_rows)
+        self._row_of_bucket = np.zeros(options.buckets, np.int32)
+        self._row_of_bucket[kept] = np.arange(1, len(kept) + 1)
+        self._rows = 1 + len(kept)
+        self._of_word = keras.layers.Dense(options.units, activation="relu")
+        self._of_window = keras.layers.Dense(options.units, activation="relu")
+        self._dropout = keras.layers.Dropout(options.dropout)
+
+    def build(self, input_shape):
+        """Creates the embedding table; row 0 stands for all unknown features and is nothing."""
+        options = self._options
+        self.row_of_bucket = self.add_weight(
+            shape=self._row_of_bucket.shape, dtype="int32", initializer=_constant(self._row_of_bucket), trainable=False
+        )
+        self.table = self.add_weight(
+            shape=(self._rows, options.dimension), initializer=keras.initializers.RandomNormal(stddev=0.05)
+        )
+        self.hidden_seed = keras.random.SeedGenerator()
+        self._of_word.build((None, options.width, 2 * options.dimension))
+        self._of_window.build((None, options.width * options.units))
+
+    def call(self, identifiers, training=False):
+        """Maps ragged buckets [B, up to width * features] to vectors [B, units]."""
+        options = self._options
+        buckets = identifiers.to_tensor(_NO_BUCKET, shape=[None, options.width * options.features])
+        buckets = tf.reshape(buckets, [-1, options.width, options.features])
+        rows = tf.where(buckets == _NO_BUCKET, 0, tf.gather(self.row_of_bucket, tf.maximum(buckets, 0)))
+        if training:
+            known = keras.random.uniform(tf.shape(rows), seed=self.hidden_seed) >= options.dropout / 2
+            named = keras.random.uniform(tf.shape(rows[..., :1]), seed=self.hidden_seed) >= options.dropout
+            known &= tf.concat([named, tf.ones_like(known[..., 1:])], axis=-1)
+            rows = tf.where(known, rows, 0)
+        vectors = tf.where((rows > 0)[..., tf.newaxis], tf.gather(self.table, rows), 0.0)
+        # What a word is and what shape it has are kept apart, so that one does not drown the other.
+        words = tf.concat([tf.reduce_sum(vectors[..., :-1, :], axis=-2), vectors[..., -1, :]], axis=-1)
+        words = self._dropout(self._of_word(words), training=training)
+        return self._of_window(tf.reshape(words, [-1, options.width * options.units]))
+
+    def compute_output_spec(self, identifiers, training=False):
+        """Returns the shape of the vectors."""
+        return keras.KerasTensor((None, self._options.units))
+
+
+def make(
+    options: NgramsOptions | TokensOptions | WindowOptions, statistics: IdentifierStatistics, name: str
+) -> keras.layers.Layer:
     """Returns a new encoder for one text column.
 
     Args:
@@ -154,7 +208,7 @@ def make(options: NgramsOptions | TokensOptions, statistics: IdentifierStatistic
       statistics: Of the column's identifiers in the train split.
       name: Name of the layer.
     """
-    kinds = {NgramsOptions: NgramBag, TokensOptions: TokenConvolution}
+    kinds = {NgramsOptions: NgramBag, TokensOptions: TokenConvolution, WindowOptions: WindowNetwork}
     return kinds[type(options)](options, statistics, name=name)
 
 

@@ -71,7 +71,50 @@ class TokensOptions(Options):
     max_characters: int = Field(default=2000, gt=0)
 
 
-Encoder = Annotated[NgramsOptions | TokensOptions, Field(discriminator="name")]
+class WindowOptions(Options):
+    """Encoder `window`: one word, judged by what it and the words around it look like (Collobert et al. 2011, the window approach).
+
+    The text is not a message but `width` words with single spaces between them, the word in question in the middle. Each word's vector
+    is the sum of those of its normal form, its first and last letters, and its shape, whichever place it has.
+
+    Attributes:
+      width: Words of a text, an odd number. A text that has more is cut, one that has fewer is filled up.
+      prefixes: How many first letters are features.
+      suffixes: How many last letters are; of longer words only.
+      buckets: Hash buckets of all features.
+      min_rows: Features of fewer training rows stand for nothing; a word that a sentence has once is in `width` rows.
+      dimension: Width of the embedding.
+      units: Width of what is made of a word, and of the window.
+      dropout: Share of the words whose normal form is hidden at each training step, so that what they look like has to do, and share
+        of units that are; of all features half that share is hidden.
+      max_characters: Words are cut here.
+    """
+
+    name: Literal["window"] = "window"
+    width: int = Field(default=9, gt=0, le=31)
+    prefixes: tuple[Width, ...] = (3,)
+    suffixes: tuple[Width, ...] = (2, 3, 4)
+    buckets: int = Field(default=2**17, ge=2**10, le=2**24)
+    min_rows: int = Field(default=1, gt=0)
+    dimension: int = Field(default=64, gt=0)
+    units: int = Field(default=128, gt=0)
+    dropout: float = Field(default=0.3, ge=0, lt=1)
+    max_characters: int = Field(default=40, gt=0)
+
+    @property
+    def features(self) -> int:
+        """Features of a word, in this order: the word, its prefixes and suffixes, its shape."""
+        return 2 + len(self.prefixes) + len(self.suffixes)
+
+    @field_validator("width")
+    @classmethod
+    def _a_word_stands_in_the_middle(cls, width):
+        if width % 2 == 0:
+            raise ValueError(f"width is odd, as one word stands in the middle; received {width}")
+        return width
+
+
+Encoder = Annotated[NgramsOptions | TokensOptions | WindowOptions, Field(discriminator="name")]
 
 
 class AbstainOptions(Options):
@@ -111,7 +154,7 @@ class ModelOptions(Options):
     """The `model:` section.
 
     Attributes:
-      encoder: How text becomes a vector; `ngrams` or `tokens`, alone or as a mapping with its options.
+      encoder: How text becomes a vector; `ngrams`, `tokens` or `window`, alone or as a mapping with its options.
       hidden: Width of the hidden layer.
       dropout: Share of units hidden at each training step.
       label_smoothing: Share of each label's weight spread over all labels.

@@ -23,7 +23,7 @@ from components.training.distribution import Distribution
 from components.training.encoders import IdentifierStatistics
 from components.training.export import Servable
 from components.training.optimizer import SparseAdam
-from components.training.options import AbstainOptions, DistributionOptions, ModelOptions, NgramsOptions
+from components.training.options import AbstainOptions, DistributionOptions, ModelOptions, TokensOptions
 from components.transform import preprocessing
 from components.transform.columns import LABEL, Columns, category_feature, text_feature
 from components.validation import schema_file
@@ -315,11 +315,11 @@ def _input_sizes(
 ) -> network.InputSizes:
     texts, categories = [], []
     for position, feature in enumerate(map(text_feature, range(len(columns.text)))):
-        if isinstance(options.encoder, NgramsOptions):
-            identifiers = options.encoder.buckets
-        else:
+        if isinstance(options.encoder, TokensOptions):
             known = preprocessing.known_tokens(transform, position)
             identifiers = preprocessing.PADDING_TOKENS + known + options.encoder.unknown_buckets
+        else:
+            identifiers = options.encoder.buckets
         texts.append(IdentifierStatistics.count((pool[feature] for pool in pools), identifiers, distribution.total))
     for position, identifiers in enumerate(preprocessing.category_identifiers(transform, len(columns.categorical))):
         rows = (tf.RaggedTensor.from_tensor(pool[category_feature(position)][:, tf.newaxis]) for pool in pools)

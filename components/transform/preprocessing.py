@@ -12,7 +12,7 @@ import tensorflow as tf
 import tensorflow_transform as tft
 from pydantic import TypeAdapter
 
-from components.training.options import Encoder, NgramsOptions, TokensOptions
+from components.training.options import Encoder, NgramsOptions, TokensOptions, WindowOptions
 from components.transform import analyzers, text
 from components.transform.columns import (
     ABSENT,
@@ -99,6 +99,28 @@ def ngram_identifiers(texts: tf.Tensor, options: NgramsOptions) -> tf.RaggedTens
     return tf.concat([by_word, by_character], axis=1)
 
 
+def window_identifiers(texts: tf.Tensor, options: WindowOptions) -> tf.RaggedTensor:
+    """Maps texts of a window's words to hash buckets of what the words look like.
+
+    Args:
+      texts: Words with single spaces between them, shape [B].
+      options: Which features, and number of buckets.
+
+    Returns:
+      Buckets, int64, ragged, shape [B, width * features]: word by word, in each the features in the order of the options.
+    """
+    words = tf.strings.split(texts, " ").to_tensor("", shape=[None, options.width])
+    # Windows overlap: each word of a batch is looked at once.
+    different, place = tf.unique(tf.reshape(words, [-1]))
+    looks = text.looks(different, options.prefixes, options.suffixes, options.max_characters)
+    # "ann" as a word, as a beginning and as an ending are three features.
+    named = [tf.strings.join([f"{number} ", look]) for number, look in enumerate(tf.unstack(looks, axis=1))]
+    buckets = tf.gather(tf.strings.to_hash_bucket_fast(tf.stack(named, axis=1), options.buckets), place)
+    # One row's length by another: a tensor whose rows are known to be equally long is not what Transform can store.
+    lengths = tf.fill([tf.shape(words)[0]], tf.constant(options.width * options.features, tf.int64))
+    return tf.RaggedTensor.from_row_lengths(tf.reshape(buckets, [-1]), lengths)
+
+
 def ranks(values: tf.Tensor, boundaries: tf.Tensor) -> tf.Tensor:
     """Returns where each value stands among its column's boundaries, linear between two of them.
 
@@ -130,9 +152,11 @@ def _token_identifiers(texts: tf.Tensor, options: TokensOptions, position: int) 
     return PADDING_TOKENS + tft.apply_vocabulary(tokens, vocabulary, num_oov_buckets=options.unknown_buckets)
 
 
-def _identifiers(texts: tf.Tensor, encoder: NgramsOptions | TokensOptions, position: int) -> tf.RaggedTensor:
+def _identifiers(texts: tf.Tensor, encoder: NgramsOptions | TokensOptions | WindowOptions, position: int) -> tf.RaggedTensor:
     if isinstance(encoder, NgramsOptions):
         return ngram_identifiers(texts, encoder)
+    if isinstance(encoder, WindowOptions):
+        return window_identifiers(texts, encoder)
     return _token_identifiers(texts, encoder, position)
 
 

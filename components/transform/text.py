@@ -37,6 +37,15 @@ _NAME_START = r"([^\p{L}\p{N}])(\p{Lu}\p{Ll})"
 # Stands before a word that looks like a name. Its normal form is itself, and no keyboard types it.
 _NAME_MARK = "\U0010fffd"
 
+# What of a word is its shape. The last one is letters without case, and signs beyond ASCII.
+_SHAPES = (
+    (r"\p{N}+", "0"),
+    (r"[\p{Ll}\p{M}]+", "x"),
+    (r"\p{Lu}\p{Lu}+", "XX"),
+    (r"\p{Lu}", "X"),
+    (r"[^\x00-\x7f]+", "o"),
+)
+
 # Scripts written without spaces, whose characters are words for lack of better knowledge.
 _UNSPACED = r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}]"
 
@@ -123,6 +132,41 @@ def character_ngrams(texts: tf.Tensor, widths: Sequence[int]) -> tf.RaggedTensor
     marked = tf.strings.join([" ", tf.strings.split(texts), " "])
     characters = tf.strings.unicode_split(marked, "UTF-8")
     return tf.strings.ngrams(characters, list(widths), separator="").merge_dims(1, 2)
+
+
+def looks(words: tf.Tensor, prefixes: Sequence[int], suffixes: Sequence[int], max_characters: int) -> tf.Tensor:
+    """Describes words by what they look like.
+
+    Args:
+      words: Strings, shape [W].
+      prefixes: How many first letters to look at.
+      suffixes: How many last ones; a word that has no letter beside them has no such suffix.
+      max_characters: Words are cut here.
+
+    Returns:
+      Strings, shape [W, 2 + prefixes + suffixes]: the normal form, in which all digits are zeros, or the word itself where it does not
+      begin with a letter or a digit; its prefixes and suffixes, empty where there is none; and its shape, `"Xx"` for `"McDonald's"`
+      being `"XxXx'x"`: a capital for capitals, two of them for several, and so on.
+    """
+    words = tf.strings.substr(words, 0, _MAX_BYTES * max_characters)
+    normal = tf.strings.regex_replace(normalise(words, max_characters), " ", "")
+    normal = tf.strings.substr(tf.strings.regex_replace(normal, r"\p{N}", "0"), 0, _MAX_BYTES * max_characters)
+    is_word = tf.strings.regex_full_match(words, r"[\p{L}\p{N}](?s:.*)")
+    normal = tf.where(is_word, normal, "")
+    described = [tf.where(is_word, normal, words)]
+    described += [tf.strings.substr(normal, 0, width, unit="UTF8_CHAR") for width in prefixes]
+    length = tf.strings.length(normal, unit="UTF8_CHAR")
+    for width in suffixes:
+        # Of a string that is too short, a position from its end would be an error.
+        long_enough = tf.where(length > width, normal, "_" * width)
+        described.append(tf.where(length > width, tf.strings.substr(long_enough, -width, width, unit="UTF8_CHAR"), ""))
+    return tf.stack([*described, _shapes(words)], axis=1)
+
+
+def _shapes(words: tf.Tensor) -> tf.Tensor:
+    for pattern, sign in _SHAPES:
+        words = tf.strings.regex_replace(words, pattern, sign)
+    return words
 
 
 @functools.cache

@@ -1,18 +1,16 @@
 """The trained tagger: finds names of people, addresses and organisations, which have no form that a pattern could see.
 
-It judges word by word: each word of a text, with the words around it, is one row for an ordinary classification model of texts, and
-neighbours that get the same label are one find. `describe` makes the rows; training data is made by it as well, so that both see the same.
+It judges word by word: each word of a text, with the words around it, is one row for a classification model, and neighbours that get the
+same label are one find. `windows` makes the rows; training data is made by it as well, so that both see the same.
 
 What runs the model is not here: `Tagger` is given a function, as this package needs neither TensorFlow nor numpy to be imported.
 """
 
 from __future__ import annotations
 
-import functools
 import itertools
 import math
 import re
-import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
@@ -28,18 +26,17 @@ ENTITIES = ("person", "address", "organisation")
 NOTHING = "none"
 """The label of a word that belongs to nothing of the kind."""
 
-COLUMN = "context"
-"""The model's one input: a word as `describe` describes it."""
+WINDOW, CASING = "window", "casing"
+"""The model's inputs: a word among its neighbours, and how the text is written; see `windows`."""
 
-_AROUND = 3
-"""Words before and after a word that its description holds."""
+AROUND = 4
+"""Words before and after a word that its window holds."""
+
+_EDGES = ("<edge>",) * AROUND
+_LONGEST_WORD = 40
 
 # Clitics stand for themselves ("John's"); other apostrophes and hyphens inside words are parts of names (O'Brien, Jean-Luc).
 _TOKEN = re.compile(rf"{FILLER}+|[^\W\d_]+(?:['’-](?!(?:s|m|d|t|re|ll|ve)\b)[^\W\d_]+)*|\d+|\n|[^\s]", re.IGNORECASE)
-_SENTENCE_ENDS = frozenset('.!?:;"“”>')
-# Letters that Unicode does not take apart.
-_STROKES = str.maketrans("ıłøđħŧþæœß", "ilodhttaos")
-_LONGEST_NUMBER = 6
 _BETWEEN_PEOPLE = frozenset({"\n", ",", ";", ":", "/", "and", "or", "und", "oder", "et", "ou"})
 
 # A change of label between neighbours has to be worth this much of the logarithm of probabilities. Chosen on sentences
@@ -67,102 +64,50 @@ your yours
 _PLAIN_WORDS = frozenset(_PLAIN.split())
 _NEVER_NAMES = _PLAIN_WORDS - {"don", "may", "will"}
 
-Model = Callable[[Sequence[str]], Sequence[Mapping[str, float]]]
-"""From descriptions of words to the probability of each label, by word."""
-
 
 def tokens(text: str) -> list[tuple[int, int]]:
     """Returns where the words and signs of a text in plain form stand; letters, digits and each sign apart, a line's end is a sign."""
     return [found.span() for found in _TOKEN.finditer(text)]
 
 
-def describe(text: str, places: Sequence[tuple[int, int]]) -> list[str]:
-    """Describes words to the model, each as a text of its own whose words are features.
+class Window(NamedTuple):
+    """What the model is shown of a word.
 
-    A feature begins with what it is about: `0john` is the word itself, `b1name` and `a1smith` the words before and after it, `p0joh`
-    and `s30ohn` its beginning and ending, `h0xx` whether it has capitals. They stand in an order in which neighbours mean something
-    together. All are letters and digits, as a model of texts drops everything else.
+    Attributes:
+        words: The word in the middle, its neighbours around it, parted by single spaces.
+        casing: `small` or `capitals` for texts that have nothing else, as capitals say nothing in them; `mixed` for others.
+    """
+
+    words: str
+    casing: str
+
+
+def windows(text: str, places: Sequence[tuple[int, int]]) -> list[Window]:
+    """Returns what the model is shown of words: each with its neighbours, `AROUND` on both sides.
+
+    What is no word of the text stands in angle brackets, which no word has: `<edge>` before its first and after its last one, `<line>`
+    for the end of a line and `<data>` for what has already been removed.
 
     Args:
         text: A text in plain form.
         places: Of its `tokens`.
 
     Returns:
-        One description for each token.
+        One window for each token.
     """
-    looks = [_EDGE] * _AROUND + [_look(text[start:end]) for start, end in places] + [_EDGE] * _AROUND
-    casing = _casing(text)
-    described = []
-    sentence = "tfirst"
-    for number in range(_AROUND, _AROUND + len(places)):
-        third, second, before = looks[number - 3], looks[number - 2], looks[number - 1]
-        look, after, next_after, last = looks[number], looks[number + 1], looks[number + 2], looks[number + 3]
-        described.append(
-            f"b3{third.word} b2{second.word} b1{before.word} 0{look.word} a1{after.word} a2{next_after.word} a3{last.word}{look.affixes}"
-            f" sb{before.ending} sa{after.ending} hb2{second.shape} hb1{before.shape} h0{look.shape} ha1{after.shape}"
-            f" ha2{next_after.shape} {sentence} {casing}"
-        )
-        sentence = "tline" if look is _LINE_END else "tsentence" if look.ends_sentence else "tinside"
-    return described
+    words = [*_EDGES, *(_shown(text[start:end]) for start, end in places), *_EDGES]
+    casing = "small" if text == text.lower() else "capitals" if text == text.upper() else "mixed"
+    return [Window(" ".join(words[number : number + 2 * AROUND + 1]), casing) for number in range(len(places))]
 
 
-class _Look(NamedTuple):
-    """How a token looks.
-
-    Attributes:
-        word: Its normal form.
-        shape: Its capitals.
-        affixes: Its beginning and endings as features, each with a space before it.
-        ending: Its last three letters.
-        ends_sentence: Whether a sentence may begin behind it.
-    """
-
-    word: str
-    shape: str
-    affixes: str = ""
-    ending: str = ""
-    ends_sentence: bool = False
-
-
-_EDGE = _Look("edge", "edge")
-_LINE_END = _Look("newline", "newline", ends_sentence=True)
-_REMOVED = _Look("data", "data")
-
-
-@functools.lru_cache(maxsize=1 << 16)
-def _look(word: str) -> _Look:
+def _shown(word: str) -> str:
     if word[0] == FILLER:
-        return _REMOVED
-    if word == "\n":
-        return _LINE_END
-    if word[0].isdigit():
-        zeros = "0" * min(len(word), _LONGEST_NUMBER)
-        return _Look(zeros, zeros)
-    if not word[0].isalpha():
-        sign = f"u{ord(word[0]):x}"
-        return _Look(sign, sign, ends_sentence=word in _SENTENCE_ENDS)
-    folded = unicodedata.normalize("NFD", word.casefold()).translate(_STROKES)
-    bare = "".join(filter(str.isalnum, folded))
-    endings = "".join(f" s{length}{bare[-length:]}" for length in (2, 3, 4) if len(bare) > length)
-    return _Look(bare, _shape(word), f" p{bare[:3]}{endings}", bare[-3:])
+        return "<data>"
+    return "<line>" if word == "\n" else word[:_LONGEST_WORD]
 
 
-def _shape(word: str) -> str:
-    if word.islower():
-        return "small"
-    if word.isupper():
-        return "initial" if len(word) == 1 else "capitals"
-    if word[0].isupper():
-        return "name" if word[1:].islower() else "mixed"
-    return "camel" if word.lower() != word else "none"  # scripts without capitals
-
-
-def _casing(text: str) -> str:
-    if text == text.lower():
-        return "csmall"
-    if text == text.upper():
-        return "ccapitals"
-    return "cmixed"
+Model = Callable[[Sequence[Window]], Sequence[Mapping[str, float]]]
+"""From windows to the probability of each label of the words in their middle."""
 
 
 class Tagger(Detector):
@@ -184,17 +129,17 @@ class Tagger(Detector):
         """See the base class."""
         found: list[list[Span]] = [[] for _ in texts]
         waiting: list[tuple[int, list[tuple[int, int]]]] = []
-        described: list[str] = []
+        shown: list[Window] = []
         for number, text in enumerate(texts):
             places = tokens(text)
             if not _worth_a_look(text, places):
                 continue
             waiting.append((number, places))
-            described += describe(text, places)
-            if len(described) >= _ROWS_A_CALL:
-                self._judge(texts, waiting, described, found)
-                waiting, described = [], []
-        self._judge(texts, waiting, described, found)
+            shown += windows(text, places)
+            if len(shown) >= _ROWS_A_CALL:
+                self._judge(texts, waiting, shown, found)
+                waiting, shown = [], []
+        self._judge(texts, waiting, shown, found)
         return found
 
     def close(self) -> None:
@@ -206,15 +151,15 @@ class Tagger(Detector):
         self,
         texts: Sequence[str],
         waiting: Iterable[tuple[int, list[tuple[int, int]]]],
-        described: list[str],
+        shown: list[Window],
         found: list[list[Span]],
     ) -> None:
-        if not described:
+        if not shown:
             return
         # A row is the same wherever it stands, and short answers in a chat are.
-        different = list(dict.fromkeys(described))
+        different = list(dict.fromkeys(shown))
         scores = dict(zip(different, self._model(different), strict=True))
-        remaining = iter(described)
+        remaining = iter(shown)
         for number, places in waiting:
             judged = [scores[row] for row in itertools.islice(remaining, len(places))]
             if any(max(score, key=score.__getitem__) != NOTHING for score in judged):

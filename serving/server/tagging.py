@@ -36,18 +36,23 @@ class TaggerModel:
         """
         signature = model.signatures.get(_SIGNATURE)
         inputs = set(signature.inputs) if signature is not None else set()
-        if signature is None or inputs != {tagger.COLUMN} or not {_LABELS, _SCORES} <= set(signature.outputs):
+        if signature is None or inputs != {tagger.WINDOW, tagger.CASING} or not {_LABELS, _SCORES} <= set(signature.outputs):
             raise ValueError(
-                f"this is no tagger: the signature {_SIGNATURE} of one takes {tagger.COLUMN} and answers {_LABELS} and {_SCORES}; this one "
-                f"takes {', '.join(sorted(inputs)) or 'nothing'}. Train a tagger: parlance run pipeline/configs/tagger.yaml"
+                f"this is no tagger: the signature {_SIGNATURE} of one takes {tagger.WINDOW} and {tagger.CASING} and "
+                f"answers {_LABELS} and {_SCORES}; this one takes {', '.join(sorted(inputs)) or 'nothing'}. "
+                "Train a tagger: parlance run pipeline/configs/tagger.yaml"
             )
         self._model = model
-        self._input = signature.inputs[tagger.COLUMN].name
+        self._window, self._casing = (signature.inputs[name].name for name in (tagger.WINDOW, tagger.CASING))
         self._fetches = [signature.outputs[name].name for name in (_LABELS, _SCORES)]
 
-    def __call__(self, words: Sequence[str]) -> list[dict[str, float]]:
+    def __call__(self, windows: Sequence[tagger.Window]) -> list[dict[str, float]]:
         """Runs the model."""
-        labels, scores = self._model.run({self._input: Tensor.of(_strings(words), DataType.DT_STRING)}, self._fetches)
+        feeds = {
+            self._window: Tensor.of(_strings([window.words for window in windows]), DataType.DT_STRING),
+            self._casing: Tensor.of(_strings([window.casing for window in windows]), DataType.DT_STRING),
+        }
+        labels, scores = self._model.run(feeds, self._fetches)
         return [
             dict(zip(map(bytes.decode, row), values, strict=True))
             for row, values in zip(labels.array.tolist(), scores.array.tolist(), strict=True)

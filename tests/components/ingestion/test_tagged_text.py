@@ -73,7 +73,7 @@ class TestBatches:
         sentence = tagged_text.sentences(["en"], 1, 0)[0]
         places = tagger.tokens(sentence.text)
         first = rows.slice(0, len(places)).to_pydict()
-        assert first["context"] == tagger.describe(sentence.text, places)
+        assert list(zip(first["window"], first["casing"], strict=True)) == tagger.windows(sentence.text, places)
         assert set(first["template"]) == {sentence.template}
         assert set(rows["label"].to_pylist()) <= {tagger.NOTHING, *tagger.ENTITIES}
 
@@ -87,8 +87,8 @@ class TestBatches:
 
     def test_is_a_source(self):
         source = TaggedTextSource(type="tagged_text", languages=("en",), texts=20)
-        chunks = list(readers.read_batches(source, None, {"context", "label"}))
-        assert chunks[0].rows.schema.names == ["context", "label"]
+        chunks = list(readers.read_batches(source, None, {"window", "label"}))
+        assert chunks[0].rows.schema.names == ["window", "label"]
         assert chunks[0].columns == tagged_text.COLUMNS
         assert chunks[0].positions[0] == 1
 

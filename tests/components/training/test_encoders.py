@@ -4,7 +4,7 @@ import tensorflow as tf
 
 from components.training import encoders
 from components.training.encoders import IdentifierStatistics
-from components.training.options import NgramsOptions, TokensOptions
+from components.training.options import NgramsOptions, TokensOptions, WindowOptions
 
 pytestmark = pytest.mark.tensorflow
 
@@ -28,7 +28,14 @@ class TestStatistics:
         assert statistics.rows_with.sum() == 6
 
 
-@pytest.fixture(params=[NgramsOptions(buckets=BUCKETS, min_rows=1, dimension=8), TokensOptions(dimension=8, filters=4)])
+@pytest.fixture(
+    params=[
+        NgramsOptions(buckets=BUCKETS, min_rows=1, dimension=8),
+        TokensOptions(dimension=8, filters=4),
+        WindowOptions(width=3, buckets=BUCKETS, dimension=8, units=16),
+    ],
+    ids=lambda options: options.name,
+)
 def encoder(request, statistics):
     return encoders.make(request.param, statistics, "encoder_0")
 
@@ -75,6 +82,41 @@ class TestNgramBag:
     def test_does_not_grow_with_the_length_of_the_text(self, statistics):
         bag = self.bag(statistics, min_rows=1)
         np.testing.assert_allclose(bag(ragged([[1]])), np.asarray(bag(ragged([[1] * 9]))) / 3, atol=1e-6)
+
+
+class TestWindowNetwork:
+    # Three features a word: itself, its last two letters, its shape.
+    WINDOW = [1, 10, 20, 2, 11, 20, 3, 12, 21]
+
+    def network(self, texts=None, **options):
+        texts = ragged(texts or [self.WINDOW])
+        options = WindowOptions(width=3, prefixes=(), suffixes=(2,), buckets=BUCKETS, dimension=8, units=16, **options)
+        return encoders.WindowNetwork(options, IdentifierStatistics.count([texts], BUCKETS))
+
+    def test_knows_what_stands_where(self):
+        network, moved = self.network(), self.WINDOW[3:] + self.WINDOW[:3]
+        there, elsewhere = network(ragged([self.WINDOW, moved])).numpy()
+        assert (there != elsewhere).any()
+
+    def test_a_word_has_one_vector_wherever_it_stands(self):
+        network = self.network()
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_sum(network(ragged([self.WINDOW, self.WINDOW[3:] + self.WINDOW[:3]])))
+        assert set(np.unique(tape.gradient(loss, network.table.value).indices)) <= set(range(1 + 8))
+        assert network.table.shape == (1 + 8, 8)
+
+    def test_an_unknown_feature_is_nothing(self):
+        network = self.network()
+        unknown, other = [99 if feature == 12 else feature for feature in self.WINDOW], [98, *self.WINDOW[1:]]
+        np.testing.assert_allclose(network(ragged([unknown])), network(ragged([self.WINDOW[:7] + [97, 21]])))
+        assert (network(ragged([other])).numpy() != network(ragged([self.WINDOW])).numpy()).any()
+
+    def test_rare_features_are_unknown(self):
+        assert encoders_rows(self.network([self.WINDOW, [1] * 9], min_rows=2)) == 1 + 1
+
+    def test_a_short_window_is_filled_up_with_nothing(self):
+        network = self.network()
+        np.testing.assert_allclose(network(ragged([self.WINDOW[:6]])), network(ragged([self.WINDOW[:6] + [700, 701, 702]])))
 
 
 def encoders_rows(bag):

@@ -21,7 +21,7 @@ def features(texts, categories, numbers):
 
 
 class TestBuild:
-    @pytest.mark.parametrize("encoder", [{"name": "ngrams", "buckets": 1024}, "tokens"])
+    @pytest.mark.parametrize("encoder", [{"name": "ngrams", "buckets": 1024}, "tokens", {"name": "window", "buckets": 1024}])
     @pytest.mark.parametrize(("texts", "categories", "numbers"), [(1, 0, 0), (2, 1, 3), (0, 2, 0), (0, 0, 1)])
     def test_joins_whatever_columns_there_are(self, encoder, texts, categories, numbers):
         sizes = network.InputSizes([STATISTICS] * texts, [STATISTICS] * categories, numbers)
@@ -32,10 +32,10 @@ class TestBuild:
         sizes = network.InputSizes([STATISTICS], [STATISTICS], 2)
         layers = [
             [layer.name for layer in network.build(ModelOptions(encoder=encoder), sizes, 3).layers if "encoder" not in layer.name]
-            for encoder in ({"name": "ngrams", "buckets": 1024}, "tokens")
+            for encoder in ({"name": "ngrams", "buckets": 1024}, "tokens", {"name": "window", "buckets": 1024})
         ]
         without_numbers = [[name.rstrip("0123456789_") for name in names] for names in layers]
-        assert without_numbers[0] == without_numbers[1]
+        assert without_numbers[0] == without_numbers[1] == without_numbers[2]
 
 
 class TestAverage:

@@ -1,11 +1,13 @@
 import pytest
 from pydantic import ValidationError
 
-from components.training.options import ModelOptions, NgramsOptions, TokensOptions
+from components.training.options import ModelOptions, NgramsOptions, TokensOptions, WindowOptions
 
 
 class TestEncoder:
-    @pytest.mark.parametrize(("name", "options"), [("ngrams", NgramsOptions()), ("tokens", TokensOptions())])
+    @pytest.mark.parametrize(
+        ("name", "options"), [("ngrams", NgramsOptions()), ("tokens", TokensOptions()), ("window", WindowOptions())]
+    )
     def test_name_may_stand_alone(self, name, options):
         assert ModelOptions(encoder=name).encoder == options
 
@@ -15,10 +17,11 @@ class TestEncoder:
     @pytest.mark.parametrize(
         ("encoder", "message"),
         [
-            ("transformer", "'ngrams', 'tokens'"),
+            ("transformer", "'ngrams', 'tokens', 'window'"),
             ({"name": "tokens", "buckets": 5}, "Extra inputs are not permitted"),
             ({"name": "ngrams", "characters": [0]}, "greater than 0"),
             ({"name": "ngrams", "words": []}, "at least 1 item"),
+            ({"name": "window", "width": 8}, "width is odd, as one word stands in the middle; received 8"),
         ],
     )
     def test_is_closed(self, encoder, message):
@@ -44,7 +47,7 @@ class TestAbstain:
             ModelOptions(abstain=abstain)
 
 
-@pytest.mark.parametrize("encoder", ["ngrams", "tokens"])
+@pytest.mark.parametrize("encoder", ["ngrams", "tokens", "window"])
 def test_options_round_trip_through_json(encoder):
     options = ModelOptions(encoder=encoder, epochs=3, abstain={"target_precision": 0.9, "out_of_scope": "other"})
     assert ModelOptions.model_validate_json(options.model_dump_json()) == options

@@ -4,7 +4,7 @@ import tensorflow as tf
 import tensorflow_transform as tft
 from tensorflow_transform.tf_metadata import schema_utils
 
-from components.training.options import NgramsOptions
+from components.training.options import NgramsOptions, WindowOptions
 from components.transform import columns, preprocessing
 from components.validation import schema_file
 from tests.components import raw_rows
@@ -184,3 +184,15 @@ class TestText:
         assert row[0] <= known < row[1] <= known + 5
         assert cut == [row[0]] * 3
         assert 0 not in row
+
+    def test_a_window_is_its_words_one_after_the_other(self):
+        options = WindowOptions(width=3, prefixes=(1,), suffixes=(2,), buckets=2**20)
+        texts = tf.constant(["i am Jürgen", "am Jürgen i", "i am", "a b c d", ""])
+        full, turned, short, long, empty = preprocessing.window_identifiers(texts, options).to_list()
+        assert {len(row) for row in (full, turned, short, long, empty)} == {3 * options.features} == {12}
+        assert full == turned[8:] + turned[:8]
+        assert short == full[:8] + empty[:4]
+        assert long == preprocessing.window_identifiers(tf.constant(["a b c"]), options).to_list()[0]
+
+    def test_a_window_of_nothing(self):
+        assert preprocessing.window_identifiers(tf.constant([], tf.string), WindowOptions()).shape[0] == 0

@@ -108,3 +108,33 @@ class TestNgrams:
 
     def test_of_characters_count_characters_and_not_bytes(self):
         assert "你好" in [ngram.decode() for ngram in text.character_ngrams(tf.constant(["你好"]), (2,)).to_list()[0]]
+
+
+class TestLooks:
+    @pytest.mark.parametrize(
+        ("word", "look"),
+        [
+            ("Jürgen", ("jurgen", "jur", "en", "rgen", "Xx")),
+            ("O'Brien", ("obrien", "obr", "en", "rien", "X'Xx")),
+            ("IBM", ("ibm", "ibm", "bm", "", "XX")),
+            ("A", ("a", "a", "", "", "X")),
+            ("iPhone", ("iphone", "iph", "ne", "hone", "xXx")),
+            ("1234567", ("0000000", "000", "00", "0000", "0")),
+            ("今日は", ("今日は", "今日は", "日は", "", "o")),
+            ("Ольга", ("ольга", "оль", "га", "льга", "Xx")),
+            (",", (",", "", "", "", ",")),
+            ("<edge>", ("<edge>", "", "", "", "<x>")),
+            ("", ("", "", "", "", "")),
+        ],
+    )
+    def test_of_a_word(self, word, look):
+        described = text.looks(tf.constant([word]), prefixes=(3,), suffixes=(2, 4), max_characters=40)
+        assert tuple(part.decode() for part in described[0].numpy()) == look
+
+    def test_broken_bytes_and_endless_words_do_no_harm(self):
+        described = text.looks(tf.constant([b"\xff\xfeab", b"a\xc3", "ж" * 10_000]), (3,), (2,), max_characters=40)
+        assert described.shape == (3, 4)
+        assert max(map(len, described[2].numpy())) <= 80
+
+    def test_of_no_words(self):
+        assert text.looks(tf.constant([], tf.string), (3,), (2,), 40).shape == (0, 4)

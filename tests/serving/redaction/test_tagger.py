@@ -1,9 +1,7 @@
-import re
-
 import pytest
 
 from serving.redaction import FILLER, EntityRule, RedactionRules, Redactor, tagger
-from serving.redaction.tagger import Tagger, describe, most_likely, tokens
+from serving.redaction.tagger import Tagger, most_likely, tokens, windows
 
 
 def scores(label, share=0.97):
@@ -18,14 +16,14 @@ class KnowsWords:
         self.calls = []
         self.closed = False
 
-    def __call__(self, words):
-        self.calls.append(list(words))
-        return [scores(self.label(re.search(r"(?:^| )0(\S+)", described)[1])) for described in words]
+    def __call__(self, windows):
+        self.calls.append(list(windows))
+        return [scores(self.label(window.words.split(" ")[tagger.AROUND])) for window in windows]
 
     def label(self, word):
-        if word in ("ann", "smith", "jean", "obrien"):
+        if word.lower() in ("ann", "smith", "jean", "o'brien"):
             return "person"
-        if word in ("00", "main", "street", "u2c", "dover"):
+        if word in ("12", "Main", "Street", ",", "Dover"):
             return "address"
         return "organisation" if word in ("acme", "ltd") else tagger.NOTHING
 
@@ -58,28 +56,32 @@ class TestTokens:
         assert [text[start:end] for start, end in tokens(text)] == words
 
 
-class TestDescribe:
-    def test_a_word_is_described_with_its_neighbours(self):
+class TestWindows:
+    def test_a_word_stands_among_its_neighbours(self):
         text = "i am Jürgen O'Brien, 12"
-        described = describe(text, tokens(text))[2]
-        assert described == (
-            "b3edge b2i b1am 0jurgen a1obrien a2u2c a300 pjur s2en s3gen s4rgen sbam saien"
-            " hb2small hb1small h0name ha1mixed ha2u2c tinside cmixed"
-        )
-
-    def test_descriptions_are_words_of_letters_and_digits(self):
-        text = f"¿Qué?! {FILLER} (Ana) #5\nЖ 今"
-        assert all(re.fullmatch(r"[a-z0-9ж今 ]+", described) for described in describe(text, tokens(text)))
-
-    def test_where_a_word_stands_in_its_line_is_told(self):
-        text = "So. Ann\nBob"
-        assert [described.split()[-2] for described in describe(text, tokens(text))] == [
-            *("tfirst", "tinside", "tsentence", "tinside", "tline"),
+        assert [window.words for window in windows(text, tokens(text))[1:3]] == [
+            "<edge> <edge> <edge> i am Jürgen O'Brien , 12",
+            "<edge> <edge> i am Jürgen O'Brien , 12 <edge>",
         ]
 
-    @pytest.mark.parametrize(("text", "casing"), [("ann", "csmall"), ("ANN 1", "ccapitals"), ("Ann", "cmixed")])
+    def test_what_is_no_word_has_a_name_of_its_own(self):
+        text = f"a {FILLER * 5}\n>"
+        assert windows(text, tokens(text))[0].words.split(" ")[4:] == ["a", "<data>", "<line>", ">", "<edge>"]
+
+    def test_all_are_equally_long(self):
+        text = "one two three four five six seven eight nine ten eleven twelve"
+        shown = [window.words for window in windows(text, tokens(text))]
+        assert {len(window.split(" ")) for window in shown} == {2 * tagger.AROUND + 1}
+        assert [window.split(" ")[tagger.AROUND] for window in shown] == text.split()
+
+    def test_an_endless_word_is_cut(self):
+        text = "x" * 100_000
+        [window] = windows(text, tokens(text))
+        assert window.words == " ".join(["<edge>"] * 4 + ["x" * 40] + ["<edge>"] * 4)
+
+    @pytest.mark.parametrize(("text", "casing"), [("ann", "small"), ("ANN 1", "capitals"), ("Ann", "mixed"), ("12", "small")])
     def test_a_text_in_one_case_is_told_apart(self, text, casing):
-        assert describe(text, tokens(text))[0].endswith(casing)
+        assert windows(text, tokens(text))[0].casing == casing
 
 
 class TestTagger:

@@ -1,5 +1,3 @@
-import re
-
 import numpy as np
 import pytest
 
@@ -16,8 +14,8 @@ LABELS = [b"none", b"person", b"address", b"organisation"]
 
 def knows_ann(feeds):
     """The answers of a model that takes every Ann for a person."""
-    words = [re.search(rb"(?:^| )0(\S+)", described)[1] for described in feeds["words:0"]]
-    best = [1 if word in (b"ann", b"smith") else 0 for word in words]
+    words = [window.split(b" ")[tagger.AROUND] for window in feeds["words:0"]]
+    best = [1 if word in (b"Ann", b"ann", b"Smith", b"smith") else 0 for word in words]
     order = [[label, *(set(range(4)) - {label})] for label in best]
     return {
         "labels:0": np.array([[LABELS[label] for label in row] for row in order], object),
@@ -26,7 +24,10 @@ def knows_ann(feeds):
 
 
 def tagger_signature(**inputs):
-    return signature(inputs or {"context": "words:0"}, {"top_labels": "labels:0", "top_scores": "scores:0", "label": "label:0"})
+    return signature(
+        inputs or {"window": "words:0", "casing": "casing:0"},
+        {"top_labels": "labels:0", "top_scores": "scores:0", "label": "label:0"},
+    )
 
 
 class Runtime:
@@ -55,8 +56,10 @@ def test_a_tagger_runs_in_the_servers_runtime(runtime, tmp_path):
     assert runtime.loads == [tmp_path]
     [run] = runtime.model.runs
     assert run["words:0"].tolist() == [
-        word.encode() for word in tagger.describe("this is Ann Smith speaking", tagger.tokens("this is Ann Smith speaking"))
+        window.words.encode()
+        for window in tagger.windows("this is Ann Smith speaking", tagger.tokens("this is Ann Smith speaking"))
     ]
+    assert set(run["casing:0"].tolist()) == {b"mixed"}
     found.close()
     assert runtime.model.closed
 
@@ -64,7 +67,7 @@ def test_a_tagger_runs_in_the_servers_runtime(runtime, tmp_path):
 def test_another_model_is_refused_and_closed(tmp_path):
     runtime = Runtime(FakeModel(knows_ann, {"serving_default": tagger_signature(text="words:0")}))
     with pytest.raises(
-        ValueError, match="this is no tagger: .* takes context and answers .*; this one takes text. Train a tagger"
+        ValueError, match="this is no tagger: .* takes window and casing and answers .*; this one takes text. Train a tagger"
     ):
         tagging.load(tmp_path, runtime)
     assert runtime.model.closed
