@@ -14,8 +14,9 @@ Presidio runs in an interpreter of its own, as it is no dependency (`--presidio`
 engine wants a spaCy model, which has to be downloaded from elsewhere than a package index; here it has a blank English pipeline, so its
 named entities are missing and words of context are compared as they are written, not by lemma.
 
-`--tagger` measures a trained tagger as well (`parlance run pipeline/configs/tagger.yaml`), which has seen neither set: people, addresses,
-organisations, and texts a second on one core. v2 repeats sentences of generated_large, so that its others are also scored by themselves.
+`--tagger` measures a trained tagger as well (`parlance run pipeline/configs/tagger.yaml`): people, addresses, organisations, and texts a
+second. It has seen neither set, or generated_large if that is its `data.source.table`; v2 repeats sentences of it, so that the others are
+also scored by themselves: those are patterns that were held out.
 
 `--accuracy` trains the default model on multidogo twice, with and without redaction. The last line is one JSON object.
 """

@@ -226,7 +226,10 @@ class TaggedTextSource(Options):
       texts: How many sentences to make; each is some ten rows.
       seed: The sentences are a function of this, the languages and their number.
       table: A Parquet file of further sentences, with the columns text, spans (JSON: entity, start and end in characters) and, if
-        there, language and template. Another file has to have another name, as the content is no part of what a run reuses.
+        there, language and template or template_id. Another file has to have another name, as the content is no part of what a run
+        reuses.
+      entities: What the table calls the tagger's entities, `{PERSON: person}`, if not as the tagger does. Others are nothing.
+      copies: How often each of the table's sentences is there: once as it is, then as others would have typed it.
     """
 
     type: Literal["tagged_text"]
@@ -234,6 +237,8 @@ class TaggedTextSource(Options):
     texts: int = Field(gt=0)
     seed: int = 0
     table: str | None = Field(default=None, min_length=1)
+    entities: dict[str, Literal["person", "address", "organisation"]] = {}
+    copies: int = Field(default=1, gt=0, le=100)
 
 
 Source = Annotated[

@@ -163,7 +163,8 @@ def _sampled(source: HomeAssistantIntentsSource | TaggedTextSource, columns: Col
     if isinstance(source, TaggedTextSource):
         from components.ingestion import tagged_text
 
-        batches = tagged_text.batches(source.languages, source.texts, source.seed, source.table)
+        table = source.table and tagged_text.MarkedTexts(source.table, source.entities, source.copies)
+        batches = tagged_text.batches(source.languages, source.texts, source.seed, table or None)
     else:
         from components.ingestion import home_assistant_intents  # brings a grammar parser that no table needs
 

@@ -15,7 +15,7 @@ import pathlib
 import random
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 
@@ -83,7 +83,7 @@ class Sentence(NamedTuple):
 
 
 def batches(
-    languages: Sequence[str], texts: int, seed: int, table: str | None = None, per_batch: int = 4000
+    languages: Sequence[str], texts: int, seed: int, table: MarkedTexts | None = None, per_batch: int = 4000
 ) -> Iterator[pa.RecordBatch]:
     """Streams rows.
 
@@ -91,8 +91,7 @@ def batches(
       languages: Of `LANGUAGES`. The first one gets half of the texts where there are several.
       texts: How many texts to make.
       seed: The texts are a function of this, the languages, their number and the releases of Faker and pyspellchecker.
-      table: A Parquet file of further texts: columns `text`, `spans` (JSON: a list of objects with `entity`, one of the tagger's or
-        anything else for no entity, `start` and `end` in characters) and, if there, `language` and `template`.
+      table: Further texts.
       per_batch: Texts in a batch.
 
     Yields:
@@ -105,7 +104,7 @@ def batches(
         raise UsageError(
             f"data.source.languages: no sentences are known in {', '.join(unknown)}; there are: {', '.join(LANGUAGES)}"
         )
-    sentences = itertools.chain(_made(languages, texts, seed), () if table is None else marked_texts(table))
+    sentences = itertools.chain(_made(languages, texts, seed), () if table is None else table.sentences(seed))
     while some := list(itertools.islice(sentences, per_batch)):
         yield _rows(some)
 
@@ -115,25 +114,54 @@ def sentences(languages: Sequence[str], texts: int, seed: int) -> list[Sentence]
     return list(_made(languages, texts, seed))
 
 
-def marked_texts(path: str) -> Iterator[Sentence]:
-    """Reads a table of texts with spans; see `batches`."""
-    import pyarrow.parquet as pq
+class MarkedTexts(NamedTuple):
+    """A table of texts with spans.
 
-    try:
-        table = pq.read_table(path)
-    except (OSError, pa.ArrowException) as error:
-        raise UsageError(f"data.source.table cannot be read as Parquet: {error}") from error
-    if missing := [name for name in ("text", "spans") if name not in table.schema.names]:
-        raise UsageError(f"data.source.table has no column {', '.join(missing)}; it has: {', '.join(table.schema.names)}")
-    for number, row in enumerate(table.to_pylist()):
-        pieces, end = list[Piece](), 0
-        for span in sorted(json.loads(row["spans"]), key=lambda span: span["start"]):
-            if span["entity"] not in tagger.ENTITIES or span["start"] < end:
-                continue
-            pieces += [Piece(row["text"][end : span["start"]]), Piece(row["text"][span["start"] : span["end"]], span["entity"])]
-            end = span["end"]
-        pieces.append(Piece(row["text"][end:]))
-        yield Sentence(tuple(pieces), row.get("language") or LANGUAGES[0], f"table/{row.get('template', number)}")
+    Attributes:
+      path: A Parquet file: columns `text`, `spans` (JSON: a list of objects with `entity`, one of the tagger's or anything else for no
+        entity, `start` and `end` in characters) and, if there, `language` and `template` or `template_id`.
+      entities: What the table calls the tagger's entities, if not as the tagger does.
+      copies: How often each text is there: once as it is, then as others would have typed it.
+    """
+
+    path: str
+    entities: Mapping[str, str] = {}
+    copies: int = 1
+
+    def sentences(self, seed: int = 0) -> Iterator[Sentence]:
+        """Reads the table.
+
+        Args:
+          seed: Of how copies are typed.
+
+        Raises:
+          UsageError: It is no Parquet file, or lacks a column.
+        """
+        import pyarrow.parquet as pq
+
+        try:
+            table = pq.read_table(self.path)
+        except (OSError, pa.ArrowException) as error:
+            raise UsageError(f"data.source.table cannot be read as Parquet: {error}") from error
+        if missing := [name for name in ("text", "spans") if name not in table.schema.names]:
+            raise UsageError(f"data.source.table has no column {', '.join(missing)}; it has: {', '.join(table.schema.names)}")
+        source = random.Random(f"marked {seed}")  # noqa: S311 - a draw, not a secret
+        for number, row in enumerate(table.to_pylist()):
+            pieces = list(self._pieces(row["text"], json.loads(row["spans"])))
+            template = f"table/{row.get('template', row.get('template_id', number))}"
+            for copy in range(self.copies):
+                typed = pieces if copy == 0 else _typed(pieces, source.choices(_TYPED, _TYPED_SHARES)[0], source)
+                yield Sentence(tuple(typed), row.get("language") or LANGUAGES[0], template)
+
+    def _pieces(self, text: str, spans: Sequence[Mapping[str, Any]]) -> Iterator[Piece]:
+        end = 0
+        for span in sorted(spans, key=lambda span: span["start"]):
+            entity = self.entities.get(span["entity"], span["entity"])
+            if entity in tagger.ENTITIES and span["start"] >= end:
+                yield Piece(text[end : span["start"]])
+                yield Piece(text[span["start"] : span["end"]], entity)
+                end = span["end"]
+        yield Piece(text[end:])
 
 
 def _rows(some: Sequence[Sentence]) -> pa.RecordBatch:
@@ -231,7 +259,7 @@ class _Writer:
         if source.random() < 0.35 and pieces[-1].text[-1:].isalnum():
             pieces.append(Piece(source.choice(".!.?..")))
         typed = source.choices(_TYPED, _TYPED_SHARES)[0]
-        return Sentence(tuple(self._typed(pieces, typed)), self._language, f"{self._language}/{number}")
+        return Sentence(tuple(_typed(pieces, typed, source)), self._language, f"{self._language}/{number}")
 
     def _with_further_words(self, pieces: list[Piece]) -> list[Piece]:
         source = self._source
@@ -240,19 +268,6 @@ class _Writer:
         words = words.title() if draw < 0.1 else words.capitalize() if draw < 0.5 else words
         parted = source.choice(_PARTED)
         return [Piece(words + parted), *pieces] if source.random() < 0.5 else [*pieces, Piece(parted + words)]
-
-    def _typed(self, pieces: Sequence[Piece], typed: str) -> Iterator[Piece]:
-        for text, label in pieces:
-            if typed == "capitals":
-                text = text.upper()
-            elif typed != "proper":
-                text = text.lower()
-            elif label != tagger.NOTHING and (draw := self._source.random()) < 0.08:
-                text = text.upper() if draw < 0.04 else text.lower()
-            if typed == "bare":
-                text = _SIGNS.sub("", text)
-            if text:
-                yield Piece(text, label)
 
     def _clause(self) -> Sequence[Piece]:
         return list(self._fill(self._source.choice(self._clauses)))
@@ -441,6 +456,20 @@ class _Writer:
     def _number(self, *forms: str) -> str:
         form = self._source.choice(forms)
         return "".join(str(self._source.randint(0, 9)) if sign == "#" else sign for sign in form)
+
+
+def _typed(pieces: Sequence[Piece], typed: str, source: random.Random) -> Iterator[Piece]:
+    for text, label in pieces:
+        if typed == "capitals":
+            text = text.upper()
+        elif typed != "proper":
+            text = text.lower()
+        elif label != tagger.NOTHING and (draw := source.random()) < 0.08:
+            text = text.upper() if draw < 0.04 else text.lower()
+        if typed == "bare":
+            text = _SIGNS.sub("", text)
+        if text:
+            yield Piece(text, label)
 
 
 class _Forge:

@@ -10,17 +10,18 @@ import pytest
 from components.errors import UsageError
 from components.ingestion import readers, registers, tagged_text
 from components.ingestion.options import TaggedTextSource
+from components.ingestion.tagged_text import MarkedTexts
 from serving.redaction import tagger
 
 
 def table(languages=("en", "de"), texts=200, seed=0, path=None):
-    return pa.Table.from_batches(tagged_text.batches(languages, texts, seed, path))
+    return pa.Table.from_batches(tagged_text.batches(languages, texts, seed, path and MarkedTexts(path)))
 
 
 class TestSentences:
     @pytest.mark.parametrize("language", tagged_text.LANGUAGES)
     def test_every_pattern_of_a_language_can_be_filled(self, language):
-        sentences = tagged_text.sentences([language], 1500, 1)
+        sentences = tagged_text.sentences([language], 3000, 1)
         patterns = len(tagged_text._lines("carriers.txt")[language])
         assert len({sentence.template for sentence in sentences}) == patterns
         assert not [sentence.text for sentence in sentences if not sentence.text or set("{}|") & set(sentence.text)]
@@ -110,10 +111,26 @@ class TestMarkedTexts:
         path = self.write(
             tmp_path / "m.parquet", text=["a b", "c"], spans=["[]", "[]"], template=["7", "7"], language=["fr", "fr"]
         )
-        assert {(sentence.template, sentence.language) for sentence in tagged_text.marked_texts(path)} == {("table/7", "fr")}
+        assert {(sentence.template, sentence.language) for sentence in MarkedTexts(path).sentences()} == {("table/7", "fr")}
+
+    def test_may_have_names_of_their_own_for_what_is_in_them(self, tmp_path):
+        spans = [{"entity": "PERSON", "start": 3, "end": 6}, {"entity": "GPE", "start": 10, "end": 15}]
+        path = self.write(tmp_path / "m.parquet", text=["hi Ann in Dover"], spans=[json.dumps(spans)], template_id=[8])
+        [sentence] = MarkedTexts(path, {"PERSON": "person"}).sentences()
+        assert [piece.label for piece in sentence.pieces] == ["none", "person", "none"]
+        assert sentence.template == "table/8"
+
+    def test_copies_are_typed_as_others_type(self, tmp_path):
+        spans = [{"entity": "person", "start": 4, "end": 13}]
+        path = self.write(tmp_path / "m.parquet", text=["Hi, Ann Smith!"], spans=[json.dumps(spans)])
+        first, *others = MarkedTexts(path, copies=60).sentences()
+        assert first.text == "Hi, Ann Smith!"
+        assert {"hi, ann smith!", "hi ann smith", "HI, ANN SMITH!"} <= {sentence.text for sentence in others}
+        assert {piece.label for piece in others[0].pieces} == {"none", "person"}
+        assert {sentence.template for sentence in others} == {first.template}
 
     def test_a_table_of_something_else_is_refused(self, tmp_path):
         with pytest.raises(UsageError, match="has no column spans; it has: text"):
-            list(tagged_text.marked_texts(self.write(tmp_path / "m.parquet", text=["a"])))
+            list(MarkedTexts(self.write(tmp_path / "m.parquet", text=["a"])).sentences())
         with pytest.raises(UsageError, match="data.source.table cannot be read as Parquet"):
-            list(tagged_text.marked_texts(str(tmp_path / "nothing.parquet")))
+            list(MarkedTexts(str(tmp_path / "nothing.parquet")).sentences())
