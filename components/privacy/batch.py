@@ -10,8 +10,8 @@ from __future__ import annotations
 import collections
 import copy
 import dataclasses
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -142,15 +142,15 @@ class BatchRedactor:
 
     def _worth_a_look(self, column: pa.Array) -> np.ndarray:
         """Says for each text whether any detector would look at it; too often yes, never wrongly no."""
-        if not self._screens:
-            return np.zeros(len(column), bool)
         worth = np.zeros(len(column), bool)
-        for patterns in self._screens:
-            matches = None
-            for pattern in patterns:
-                match = pc.match_substring_regex(column, pattern)
-                matches = match if matches is None else pc.and_(matches, match)
-            worth |= pc.fill_null(matches, False).to_numpy(zero_copy_only=False) if matches is not None else _present(column)
+        rows = np.arange(len(column))
+        for screen in self._screens:
+            if screen.digits:
+                # Most texts have no digits: what is asked of those that have is asked of few.
+                enough = _matches(column, Trigger(screen.digits).re2())
+                rows, column = rows[enough], column.filter(pa.array(enough))
+            for patterns in screen.patterns:
+                worth[rows[_matches(column, patterns)]] = True
         return worth
 
     def _count(self, rows: int, changed: set[int], found: list[tuple[str, int, str]], segments: Mapping[str, pa.Array]) -> None:
@@ -201,28 +201,41 @@ class _Counts:
         }
 
 
-def _screens(triggers: Iterable[Trigger]) -> list[tuple[str, ...]]:
-    """RE2 patterns: a text that any trigger fires on matches all patterns of one of these."""
-    stems: dict[int, tuple[str, ...] | None] = {}
-    formed = [trigger for trigger in triggers if trigger.form]
-    for trigger in triggers:
-        if trigger.form:
-            continue
-        known = stems.get(trigger.digits, ())
-        stems[trigger.digits] = None if known is None or not trigger.stems else (*known, *trigger.stems)
-    screens = []
-    for digits in sorted(stems):
-        wanted = stems[digits]
-        screens.append(Trigger(digits, () if wanted is None else tuple(sorted(set(wanted)))).re2())
-        if wanted is None:  # whatever has more digits passes here already
-            formed = [trigger for trigger in formed if trigger.digits < digits]
-            break
-    screens += sorted({trigger.re2() for trigger in formed})
-    return [*screens, (UNUSUAL_RE2,)] if screens else []
+class _Screen(NamedTuple):
+    """What texts with so many digits have to match for a detector to look at them.
+
+    Attributes:
+        digits: A text has at least so many.
+        patterns: RE2 patterns; it matches all of one of these.
+    """
+
+    digits: int
+    patterns: Sequence[tuple[str, ...]]
 
 
-def _present(column: pa.Array) -> np.ndarray:
-    return column.is_valid().to_numpy(zero_copy_only=False)
+def _screens(triggers: Collection[Trigger]) -> list[_Screen]:
+    """What a text on which any trigger fires passes one of; by their digits, fewest first."""
+    screens: list[_Screen] = []
+    for digits in sorted({0, *(trigger.digits for trigger in triggers)}):
+        here = [dataclasses.replace(trigger, digits=0) for trigger in triggers if trigger.digits == digits]
+        plain = [trigger for trigger in here if not trigger.form]
+        # One pattern for all stems, as each costs a look at every text.
+        stems = Trigger(stems=tuple(sorted({stem for trigger in plain for stem in trigger.stems})))
+        patterns = [stems.re2()] if stems.stems else []
+        patterns += sorted({trigger.re2() for trigger in here if trigger.form})
+        if any(not trigger.stems for trigger in plain):
+            # Whatever has more digits passes here already.
+            return [*screens, _Screen(digits, [()])]
+        screens.append(_Screen(digits, patterns if digits else [*patterns, (UNUSUAL_RE2,)]))
+    return screens if triggers else []
+
+
+def _matches(column: pa.Array, patterns: Iterable[str]) -> np.ndarray:
+    """Says which texts match all of some RE2 patterns; bool [texts]."""
+    matches = column.is_valid()
+    for pattern in patterns:
+        matches = pc.and_(matches, pc.fill_null(pc.match_substring_regex(column, pattern), False))
+    return matches.to_numpy(zero_copy_only=False)
 
 
 def _text_column(batch: pa.RecordBatch, name: str) -> int:

@@ -116,7 +116,7 @@ IP_V6 = PatternDetector(
     "ip",
     rf"(?<![a-z0-9:])(?:[0-9a-f]{{0,4}}:){{2,7}}(?:{_OCTETS}|[0-9a-f]{{0,4}})(?![a-z0-9:])",
     priority=75,
-    trigger=Trigger(stems=(":",)),
+    trigger=Trigger(form=":[0-9a-f]{0,4}:"),
     # "::" is an address, and no one's.
     choose=lambda found: found.span() if len(found[0]) > 2 and _is_address(found[0]) else None,
 )
@@ -125,7 +125,7 @@ MAC = PatternDetector(
     "mac",
     r"(?<![a-z0-9:-])[0-9a-f]{2}(?P<between>[:-])(?:[0-9a-f]{2}(?P=between)){4}[0-9a-f]{2}(?![a-z0-9:-])",
     priority=80,
-    trigger=Trigger(stems=(":", "-")),
+    trigger=Trigger(form="[0-9a-f]{2}[:-][0-9a-f]{2}[:-]"),
 )
 
 
