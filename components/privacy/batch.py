@@ -127,7 +127,8 @@ class BatchRedactor:
             return column, {}
         texts = column.take(pa.array(rows)).to_pylist()
         different = list(dict.fromkeys(texts))
-        spans = {text: found for text, found in zip(different, self._redactor.find_all(different), strict=True) if found}
+        every = self._redactor.find_all(different, self._fired(pa.array(different, column.type)))
+        spans = {text: found for text, found in zip(different, every, strict=True) if found}
         if not spans:
             return column, {}
         replaced = {text: self._redactor.replace(text, found) for text, found in spans.items()}
@@ -152,6 +153,20 @@ class BatchRedactor:
             for patterns in screen.patterns:
                 worth[rows[_matches(column, patterns)]] = True
         return worth
+
+    def _fired(self, texts: pa.Array) -> dict[Trigger, list[int]]:
+        """By trigger, the texts that it may fire on: too many, but never one too few."""
+        # Those whose plain form is another text than they are: what is in it is seen only there.
+        unusual = np.flatnonzero(_matches(texts, (UNUSUAL_RE2,)))
+        fired, rows, digits = {}, np.arange(len(texts)), 0
+        for trigger in sorted(self._redactor.triggers, key=lambda trigger: trigger.digits):
+            if trigger.digits > digits:
+                digits = trigger.digits
+                enough = _matches(texts, Trigger(digits).re2())
+                rows, texts = rows[enough], texts.filter(pa.array(enough))
+            matched = rows[_matches(texts, dataclasses.replace(trigger, digits=0).re2())]
+            fired[trigger] = np.union1d(matched, unusual).tolist()
+        return fired
 
     def _count(self, rows: int, changed: set[int], found: list[tuple[str, int, str]], segments: Mapping[str, pa.Array]) -> None:
         self._rows += rows

@@ -14,22 +14,22 @@ _PRIORITY = 88
 _INTRODUCED_PRIORITY = 89
 
 
-def _number(name: str, pattern: str, check: Check | None, digits: int, rare: bool = False) -> PatternDetector:
+def _number(name: str, pattern: str, check: Check | None, digits: int, form: str = "") -> PatternDetector:
     """One that is found anywhere.
 
     Args:
         name: The detector's and the entity's.
-        pattern: What it looks like, `rare` or not in the syntax of RE2.
+        pattern: What it looks like.
         check: See PatternDetector.
         digits: How many it has at least.
-        rare: Whether texts with so many digits are frequent, and those that match the pattern are not.
+        form: What it looks like in the syntax of RE2, where the pattern is not.
     """
     return PatternDetector(
         name,
         name,
         rf"(?<![a-z0-9])(?<![0-9][.,\-/])(?:{pattern})(?![a-z0-9]|[.,\-/][0-9])",
         priority=_PRIORITY,
-        trigger=Trigger(digits, form=pattern if rare else ""),
+        trigger=Trigger(digits, form=form or pattern),
         check=check,
     )
 
@@ -53,7 +53,11 @@ _DDMMYY = r"(?:0[1-9]|[12][0-9]|3[01])(?:0[1-9]|1[0-2])[0-9]{2}"
 
 DETECTORS = (
     _number(
-        "us_ssn", r"[0-9]{3}-[0-9]{2}-[0-9]{4}|(?<!suite )(?<!apt )(?<!apt\. )[0-9]{3} [0-9]{2} [0-9]{4}", checksums.us_ssn, 9
+        "us_ssn",
+        r"[0-9]{3}-[0-9]{2}-[0-9]{4}|(?<!suite )(?<!apt )(?<!apt\. )[0-9]{3} [0-9]{2} [0-9]{4}",
+        checksums.us_ssn,
+        9,
+        form="[0-9]{3}[ -][0-9]{2}[ -][0-9]{4}",
     ),
     # Also its last four digits, which is what people are asked for.
     _named(
@@ -80,7 +84,6 @@ DETECTORS = (
         checksums.it_codice_fiscale,
         # Digits may be replaced by letters, the last ones first, where two people would share a code.
         3,
-        rare=True,
     ),
     _number("pl_pesel", r"[0-9]{2}[0-9][0-9][0-3][0-9]{6}", checksums.pl_pesel, 11),
     _number("br_cpf", r"[0-9]{3}\.?[0-9]{3}\.?[0-9]{3}-?[0-9]{2}", checksums.br_cpf, 11),
@@ -106,9 +109,15 @@ DETECTORS = (
     _number("ro_cnp", rf"[1-9]{_YYMMDD}[0-9]{{6}}", checksums.ro_cnp, 13),
     _named("pt_nif", r"nif|contribuinte", ("nif", "contribuinte"), r"[0-9]{3} ?[0-9]{3} ?[0-9]{3}", checksums.pt_nif, 9),
     _number("tr_identity", r"[1-9][0-9]{10}", checksums.tr_identity, 11),
-    _number("in_aadhaar", r"(?<![0-9] )[2-9][0-9]{3}[ \-][0-9]{4}[ \-][0-9]{4}(?! ?[0-9])", checksums.verhoeff, 12),
+    _number(
+        "in_aadhaar",
+        r"(?<![0-9] )[2-9][0-9]{3}[ \-][0-9]{4}[ \-][0-9]{4}(?! ?[0-9])",
+        checksums.verhoeff,
+        12,
+        form="[0-9]{4}[ -][0-9]{4}[ -][0-9]{4}",
+    ),
     _named("in_aadhaar", r"aadhaar|aadhar|uidai", ("aadha", "uidai"), r"[2-9][0-9]{3}[ \-]?[0-9]{4}[ \-]?[0-9]{4}", None, 12),
-    _number("in_pan", r"[a-z]{3}[abcfghljpt][a-z][0-9]{4}[a-z]", None, 4, rare=True),
+    _number("in_pan", r"[a-z]{3}[abcfghljpt][a-z][0-9]{4}[a-z]", None, 4),
     _number("cn_resident", rf"[1-9][0-9]{{5}}(?:18|19|20){_YYMMDD}[0-9]{{3}}[0-9x]", checksums.cn_resident, 17),
     _number("kr_rrn", rf"{_YYMMDD}-[1-8][0-9]{{6}}", checksums.kr_rrn, 13),
     _number("sg_nric", r"[stfgm][0-9]{7}[a-z]", checksums.sg_nric, 7),

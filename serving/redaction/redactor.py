@@ -6,7 +6,7 @@ import bisect
 import hashlib
 import hmac
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from serving.redaction.detectors import Detector, Trigger
 from serving.redaction.plain_form import PlainForm
@@ -88,14 +88,20 @@ class Redactor:
         """Finds personal data: disjoint spans of the text, by position."""
         return self.find_all([text])[0]
 
-    def find_all(self, texts: Sequence[str]) -> list[list[Span]]:
-        """Finds it in several texts."""
+    def find_all(self, texts: Sequence[str], fired: Mapping[Trigger, Iterable[int]] | None = None) -> list[list[Span]]:
+        """Finds it in several texts.
+
+        Args:
+            texts: The texts.
+            fired: By trigger, the numbers of the texts it may fire on, where that is known already. More than it fires on do no harm.
+        """
         forms = [PlainForm(text) for text in texts]
         left = {row: self._without_placeholders(form.text) for row, form in enumerate(forms)}
         found: list[list[Span]] = [[] for _ in texts]
+        asked = self._fired(left) if fired is None else {trigger: list(rows) for trigger, rows in fired.items()}
         for number in range(_MOST_PASSES):
             changed = {}
-            for row, spans in self._look(left, again=number > 0).items():
+            for row, spans in self._look(left, asked, again=number > 0).items():
                 kept = resolve(spans, left[row])
                 if kept:
                     found[row] += kept
@@ -103,6 +109,7 @@ class Redactor:
             left = changed
             if not left:
                 break
+            asked = _still_fired(left, asked)
         return [_in_original(form, spans) for form, spans in zip(forms, found, strict=True)]
 
     def redact(self, text: str) -> str:
@@ -129,25 +136,39 @@ class Redactor:
             return text
         return self._put_there.sub(lambda placeholder: FILLER * len(placeholder[0]), text)
 
-    def _look(self, texts: dict[int, str], again: bool) -> dict[int, list[Span]]:
-        """What detectors find in texts, by row, where they find anything."""
-        asked: dict[int, list[int]] = {}
+    def _fired(self, texts: Mapping[int, str]) -> dict[Trigger, list[int]]:
+        """The rows of the texts that each trigger fires on."""
+        fired: dict[Trigger, list[int]] = {}
         for row, text in texts.items():
-            lowered, digits = text.lower(), len(_DIGIT.findall(text))
-            for trigger, numbers in self._triggers[: bisect.bisect_right(self._digits, digits)]:
+            lowered, digits = text.lower(), _digits(text)
+            for trigger, _ in self._triggers[: bisect.bisect_right(self._digits, digits)]:
                 if trigger.fires(lowered, digits):
-                    for number in numbers:
-                        asked.setdefault(number, []).append(row)
+                    fired.setdefault(trigger, []).append(row)
+        return fired
+
+    def _look(self, texts: Mapping[int, str], asked: Mapping[Trigger, Sequence[int]], again: bool) -> dict[int, list[Span]]:
+        """What detectors find in texts, by row, where they find anything."""
         found: dict[int, list[Span]] = {}
-        for number, rows in asked.items():
-            detector, entities = self._detectors[number]
-            if again and not detector.repeats:
-                continue
-            for row, spans in zip(rows, detector.find_all([texts[row] for row in rows]), strict=True):
-                wanted = [span for span in spans if span.entity in entities]
-                if wanted:
-                    found.setdefault(row, []).extend(wanted)
+        for trigger, numbers in self._triggers:
+            rows = asked.get(trigger, ())
+            for detector, entities in (self._detectors[number] for number in numbers if rows):
+                if again and not detector.repeats:
+                    continue
+                for row, spans in zip(rows, detector.find_all([texts[row] for row in rows]), strict=True):
+                    wanted = [span for span in spans if span.entity in entities]
+                    if wanted:
+                        found.setdefault(row, []).extend(wanted)
         return found
+
+
+def _digits(text: str) -> int:
+    return len(_DIGIT.findall(text))
+
+
+def _still_fired(left: Mapping[int, str], fired: Mapping[Trigger, Iterable[int]]) -> dict[Trigger, list[int]]:
+    """Of the triggers, those that still fire on what is left of texts: what was removed can only have taken a reason away."""
+    seen = {row: (text.lower(), _digits(text)) for row, text in left.items()}
+    return {trigger: [row for row in rows if row in seen and trigger.fires(*seen[row])] for trigger, rows in fired.items()}
 
 
 def _filled(text: str, spans: Sequence[Span]) -> str:
