@@ -36,7 +36,6 @@ from components.ingestion.options import (
     TaggedTextSource,
 )
 from components.ingestion.quarantine import Rejected, Sieve
-from components.ingestion.read_ahead import ReadAhead
 
 EXTENSIONS = {"csv": (".csv", ".tsv", ".txt"), "jsonl": (".jsonl", ".ndjson", ".json"), "parquet": (".parquet", ".pq")}
 # Records are no table that their extension would tell.
@@ -189,26 +188,27 @@ def _read_csv(path: pathlib.Path, columns: Collection[str] | None) -> Iterator[C
         skipped.append(row.number - 1)  # Arrow counts the header
         return "skip"
 
-    with ReadAhead(path) as file:
-        stream = pa_csv.open_csv(
-            file.arrow,
-            # Arrow numbers bad rows only when it reads with one thread.
-            read_options=pa_csv.ReadOptions(block_size=_BLOCK_BYTES, use_threads=False),
-            parse_options=pa_csv.ParseOptions(delimiter=delimiter, newlines_in_values=True, invalid_row_handler=skip),
-            convert_options=pa_csv.ConvertOptions(
-                # Binary, because text is checked cell by cell where one bad byte must not end the file.
-                column_types=dict.fromkeys(header, pa.binary()),
-                include_columns=wanted or header[:1],
-                null_values=[""],
-                strings_can_be_null=True,
-                quoted_strings_can_be_null=True,
-            ),
-        )
-        good = reported = 0
-        for batch in file.asked_for(stream):
-            positions = _positions_around(skipped, good, batch.num_rows)
-            yield _chunk(path.name, batch.select(wanted), positions, header, _wrong_fields(skipped[reported:]))
-            good, reported = good + batch.num_rows, len(skipped)
+    stream = pa_csv.open_csv(
+        path,
+        # Arrow numbers bad rows only when it reads with one thread.
+        read_options=pa_csv.ReadOptions(block_size=_BLOCK_BYTES, use_threads=False),
+        parse_options=pa_csv.ParseOptions(delimiter=delimiter, newlines_in_values=True, invalid_row_handler=skip),
+        convert_options=pa_csv.ConvertOptions(
+            # Binary, because text is checked cell by cell where one bad byte must not end the file.
+            column_types=dict.fromkeys(header, pa.binary()),
+            include_columns=wanted or header[:1],
+            null_values=[""],
+            strings_can_be_null=True,
+            quoted_strings_can_be_null=True,
+        ),
+    )
+    good = reported = 0
+    for batch in stream:
+        positions = _positions_around(skipped, good, batch.num_rows)
+        # Arrow may parse in a thread of its own: more rows may be skipped while this batch is worked on.
+        fresh = skipped[reported:]
+        good, reported = good + batch.num_rows, reported + len(fresh)
+        yield _chunk(path.name, batch.select(wanted), positions, header, _wrong_fields(fresh))
     if skipped[reported:]:
         nothing = pa.RecordBatch.from_arrays([], names=[])
         yield _chunk(path.name, nothing, _positions(0, 0), header, _wrong_fields(skipped[reported:]))
