@@ -163,8 +163,8 @@ def _sampled(source: HomeAssistantIntentsSource | TaggedTextSource, columns: Col
     if isinstance(source, TaggedTextSource):
         from components.ingestion import tagged_text
 
-        table = source.table and tagged_text.MarkedTexts(source.table, source.entities, source.copies)
-        batches = tagged_text.batches(source.languages, source.texts, source.seed, table or None)
+        table = tagged_text.MarkedTexts(source.table, source.entities, source.copies) if source.table else None
+        batches = tagged_text.batches(source.languages, source.texts, source.seed, table)
     else:
         from components.ingestion import home_assistant_intents  # brings a grammar parser that no table needs
 

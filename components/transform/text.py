@@ -145,12 +145,12 @@ def looks(words: tf.Tensor, prefixes: Sequence[int], suffixes: Sequence[int], ma
 
     Returns:
       Strings, shape [W, 2 + prefixes + suffixes]: the normal form, in which all digits are zeros, or the word itself where it does not
-      begin with a letter or a digit; its prefixes and suffixes, empty where there is none; and its shape, `"Xx"` for `"McDonald's"`
-      being `"XxXx'x"`: a capital for capitals, two of them for several, and so on.
+      begin with a letter or a digit; its prefixes and suffixes, empty where there is none; and its shape, `"Xx"` for `"Ann"` and
+      `"XX"` for `"IBM"`: one sign for a run of small letters or digits, up to two for capitals.
     """
     words = tf.strings.substr(words, 0, _MAX_BYTES * max_characters)
     normal = tf.strings.regex_replace(normalise(words, max_characters), " ", "")
-    normal = tf.strings.substr(tf.strings.regex_replace(normal, r"\p{N}", "0"), 0, _MAX_BYTES * max_characters)
+    normal = tf.strings.regex_replace(normal, r"\p{N}", "0")
     is_word = tf.strings.regex_full_match(words, r"[\p{L}\p{N}](?s:.*)")
     normal = tf.where(is_word, normal, "")
     described = [tf.where(is_word, normal, words)]

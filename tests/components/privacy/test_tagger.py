@@ -13,6 +13,7 @@ from components.privacy.batch import BatchRedactor
 from components.privacy.options import PrivacyOptions
 from pipeline.config import CONFIGS, load
 from serving.messages import DataType
+from serving.redaction.tagger import AROUND
 from serving.server import tagging
 from serving.server.redacting import redacting
 from serving.tensors import Tensor
@@ -82,6 +83,10 @@ def redacted(options) -> list[str]:
 def redact(texts: list[str], options: PrivacyOptions) -> list[str]:
     batch = pa.RecordBatch.from_pydict({"text": pa.array(texts)})
     return BatchRedactor(options).redact(batch, ["text"])["text"].to_pylist()
+
+
+def test_the_model_reads_all_of_a_window():
+    assert load(CONFIGS / "tagger.yaml").model.encoder.width == 2 * AROUND + 1
 
 
 def test_finds_most_names_in_sentences_like_those_it_has_learnt(options):
