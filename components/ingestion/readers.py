@@ -26,7 +26,7 @@ import pyarrow.json as pa_json
 import pyarrow.parquet as pq
 
 from components.errors import UsageError
-from components.ingestion import cells
+from components.ingestion import cells, csv_blocks
 from components.ingestion.options import (
     DatabaseSource,
     FileSource,
@@ -43,6 +43,8 @@ _RECORD_EXTENSIONS = {"tfrecord": (".tfrecord", ".tfrecords", ".gz"), "predictio
 
 # A block bounds memory; it must also hold the longest row, and messages of several megabytes do turn up.
 _BLOCK_BYTES = 16 << 20
+# A CSV row beyond this is a quote that nobody closed.
+_LONGEST_ROW_BYTES = 64 << 20
 _ROWS_PER_BATCH = 65_536
 # Of Parquet, so much of a column is read at a time; without it all of a row group, which may be all of a file.
 _READ_BYTES = 4 << 20
@@ -182,40 +184,43 @@ def _read_csv(path: pathlib.Path, columns: Collection[str] | None) -> Iterator[C
     header, delimiter = _csv_header(path)
     _refuse_duplicates(path, header)
     wanted = _wanted(header, columns)
-    skipped: list[int] = []
+    convert = pa_csv.ConvertOptions(
+        # Binary, because text is checked cell by cell where one bad byte must not end the file.
+        column_types=dict.fromkeys(header, pa.binary()),
+        include_columns=wanted or header[:1],
+        null_values=[""],
+        strings_can_be_null=True,
+        quoted_strings_can_be_null=True,
+    )
+    start = 0
+    for number, block in enumerate(csv_blocks.blocks(path, delimiter, _BLOCK_BYTES, _LONGEST_ROW_BYTES)):
+        rows, bad = _parse_csv(block, delimiter, header if number else None, convert)
+        rejected = [Rejected("wrong number of fields", start + bad)] if len(bad) else []
+        yield _chunk(path.name, rows.select(wanted), start + _positions_around(bad, rows.num_rows), header, rejected)
+        start += rows.num_rows + len(bad)
+
+
+def _parse_csv(
+    block: bytes, delimiter: str, header: list[str] | None, convert: pa_csv.ConvertOptions
+) -> tuple[pa.RecordBatch, np.ndarray]:
+    """Parses some rows, the line of column names before them where no names are given.
+
+    Returns:
+      The rows, and the numbers of those that have another number of fields, int64, counted from 1.
+    """
+    bad: list[int] = []
 
     def skip(row: pa_csv.InvalidRow) -> str:
-        skipped.append(row.number - 1)  # Arrow counts the header
+        bad.append(row.number - (header is None))  # Arrow counts the names
         return "skip"
 
-    stream = pa_csv.open_csv(
-        path,
-        # Arrow numbers bad rows only when it reads with one thread.
-        read_options=pa_csv.ReadOptions(block_size=_BLOCK_BYTES, use_threads=False),
-        parse_options=pa_csv.ParseOptions(delimiter=delimiter, newlines_in_values=True, invalid_row_handler=skip),
-        convert_options=pa_csv.ConvertOptions(
-            # Binary, because text is checked cell by cell where one bad byte must not end the file.
-            column_types=dict.fromkeys(header, pa.binary()),
-            include_columns=wanted or header[:1],
-            null_values=[""],
-            strings_can_be_null=True,
-            quoted_strings_can_be_null=True,
-        ),
-    )
-    good = reported = 0
-    for batch in stream:
-        positions = _positions_around(skipped, good, batch.num_rows)
-        # Arrow may parse in a thread of its own: more rows may be skipped while this batch is worked on.
-        fresh = skipped[reported:]
-        good, reported = good + batch.num_rows, reported + len(fresh)
-        yield _chunk(path.name, batch.select(wanted), positions, header, _wrong_fields(fresh))
-    if skipped[reported:]:
-        nothing = pa.RecordBatch.from_arrays([], names=[])
-        yield _chunk(path.name, nothing, _positions(0, 0), header, _wrong_fields(skipped[reported:]))
-
-
-def _wrong_fields(positions: list[int]) -> list[Rejected]:
-    return [Rejected("wrong number of fields", np.array(positions, dtype=np.int64))] if positions else []
+    # Arrow numbers bad rows only when it reads with one thread.
+    read = pa_csv.ReadOptions(block_size=len(block) + 1, column_names=header, use_threads=False)
+    parse = pa_csv.ParseOptions(delimiter=delimiter, newlines_in_values=True, invalid_row_handler=skip)
+    table = pa_csv.read_csv(pa.BufferReader(block), read, parse, convert)
+    batches = table.combine_chunks().to_batches()
+    rows = batches[0] if batches else pa.RecordBatch.from_pydict({field.name: pa.nulls(0, field.type) for field in table.schema})
+    return rows, np.array(bad, dtype=np.int64)
 
 
 def _csv_header(path: pathlib.Path) -> tuple[list[str], str]:
@@ -232,10 +237,10 @@ def _csv_header(path: pathlib.Path) -> tuple[list[str], str]:
     return headers[delimiter], delimiter
 
 
-def _positions_around(skipped: list[int], good: int, rows: int) -> np.ndarray:
-    """Row numbers of good rows: the k-th good row stands behind every skipped row that has at most k good rows before it."""
-    counts = np.arange(good, good + rows)
-    good_before = np.array(skipped, dtype=np.int64) - 1 - np.arange(len(skipped))
+def _positions_around(bad: np.ndarray, rows: int) -> np.ndarray:
+    """Row numbers of good rows: the k-th good row stands behind every bad row that has at most k good rows before it."""
+    counts = np.arange(rows)
+    good_before = bad - 1 - np.arange(len(bad))
     return counts + 1 + np.searchsorted(good_before, counts, side="right")
 
 

@@ -341,7 +341,7 @@ class TestSideBySide:
         path = tmp_path / "t.csv"
         rows = "".join(f"{text},{label}\n" for text, label in zip(TEXTS, LABELS, strict=True))
         path.write_text("text,label\n" + rows + '"no end of this,ask\n' + "x" * 5000)
-        with pytest.raises(UsageError, match="cannot be read as csv"):
+        with pytest.raises(UsageError, match="the quote opened in line 202 is never closed"):
             ingest_with(path, 3)
         assert not self.content(tmp_path / "out3")
 

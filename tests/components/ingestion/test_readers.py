@@ -193,10 +193,22 @@ class TestCsv:
         path.write_text("\n\ntext,label\nhi,a\n")
         assert read(path)[:2] == ([{"text": "hi", "label": "a"}], [1])
 
-    def test_a_row_longer_than_a_block_is_an_error(self, tmp_path, small_blocks):
+    def test_a_row_longer_than_a_block_is_read(self, tmp_path, small_blocks):
         path = tmp_path / "t.csv"
-        path.write_text(f"text,label\nhi,a\n{'x' * 10_000},a\n")
-        with pytest.raises(UsageError, match="cannot be read as csv"):
+        path.write_text(f"text,label\nhi,a\n{'x' * 10_000},a\nho,a\n")
+        assert [len(row["text"]) for row in read(path)[0]] == [2, 10_000, 2]
+
+    def test_a_row_that_never_ends_is_an_error_that_names_its_line(self, tmp_path, small_blocks, monkeypatch):
+        monkeypatch.setattr(readers, "_LONGEST_ROW_BYTES", 1 << 20)
+        path = tmp_path / "t.csv"
+        path.write_text("text,label\nhi,a\n\"hello,a\n" + "hi,a\n" * 300_000)
+        with pytest.raises(UsageError, match=r"the row that begins in line 3 is longer than 1 MiB\. Close the quote"):
+            read(path)
+
+    def test_a_quote_that_would_swallow_the_rest_of_the_file_is_an_error(self, tmp_path):
+        path = tmp_path / "t.csv"
+        path.write_text('text,label\nhi,a\n"she said ""hello"" and left,a\nbye,b\n')
+        with pytest.raises(UsageError, match="the quote opened in line 3 is never closed"):
             read(path)
 
     def test_a_header_alone_is_no_rows(self, tmp_path):
