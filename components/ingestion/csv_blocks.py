@@ -18,6 +18,8 @@ from components.errors import UsageError
 _QUOTE, _NEWLINE, _RETURN = b'"\n\r'
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
+_HOW_TO_QUOTE = "Close every quote that opens a field; a quote that is text is written twice, in a field that is quoted"
+
 
 def blocks(path: pathlib.Path, delimiter: str, size: int, longest_row: int) -> Iterator[bytes]:
     """Reads a file in blocks that end where a row ends.
@@ -47,8 +49,7 @@ def _whole_rows(file: BinaryIO, path: pathlib.Path, delimiter: int, size: int, l
         end = _end_of_last_row(data, _quoted(data, delimiter))
         if not end and len(data) > longest_row:
             raise UsageError(
-                f"{path}: the row that begins in line {lines + 1} is longer than {longest_row >> 20} MiB."
-                f" Close the quote that makes it so; a quote that is text is written twice, in a field that is quoted"
+                f"{path}: the row that begins in line {lines + 1} is longer than {longest_row >> 20} MiB. {_HOW_TO_QUOTE}"
             )
         if end:
             yield data[:end]
@@ -61,7 +62,7 @@ def _whole_rows(file: BinaryIO, path: pathlib.Path, delimiter: int, size: int, l
             while field and opened[field] == closed[field - 1] + 1:
                 field -= 1
             line = lines + rest.count(b"\n", 0, int(opened[field])) + 1
-            raise UsageError(f"{path}: the quote opened in line {line} is never closed. Close it; a quote that is text is written twice, in a field that is quoted")
+            raise UsageError(f"{path}: the quote opened in line {line} is never closed. {_HOW_TO_QUOTE}")
         yield rest
 
 

@@ -201,8 +201,8 @@ class TestCsv:
     def test_a_row_that_never_ends_is_an_error_that_names_its_line(self, tmp_path, small_blocks, monkeypatch):
         monkeypatch.setattr(readers, "_LONGEST_ROW_BYTES", 1 << 20)
         path = tmp_path / "t.csv"
-        path.write_text("text,label\nhi,a\n\"hello,a\n" + "hi,a\n" * 300_000)
-        with pytest.raises(UsageError, match=r"the row that begins in line 3 is longer than 1 MiB\. Close the quote"):
+        path.write_text('text,label\nhi,a\n"hello,a\n' + "hi,a\n" * 300_000)
+        with pytest.raises(UsageError, match=r"the row that begins in line 3 is longer than 1 MiB\. Close every quote"):
             read(path)
 
     def test_a_quote_that_would_swallow_the_rest_of_the_file_is_an_error(self, tmp_path):
