@@ -104,7 +104,6 @@ def compile_pipeline(
             "code": code_fingerprint("transform"),
         },
     )
-    transform.add_upstream_node(gate)
     trainer = Trainer(
         examples,
         transform.outputs["transform_graph"],
@@ -117,6 +116,8 @@ def compile_pipeline(
             "code": code_fingerprint("training", "transform"),
         },
     )
+    # Analysing and transforming may go on beside the checks; what learns from data waits for their verdict.
+    trainer.add_upstream_node(gate)
     resolver = last_blessed_model(trainer.outputs["model"])
     evaluator = Evaluator(
         examples,
@@ -151,27 +152,32 @@ def compile_pipeline(
     )
     for node in (statistics, transform, evaluator):
         node.with_beam_pipeline_args(config.beam.arguments(node.id))
+    nodes = [
+        schema_import,
+        example_gen,
+        statistics,
+        known,
+        validator,
+        gate,
+        transform,
+        trainer,
+        resolver,
+        evaluator,
+        infra_validator,
+        pusher,
+    ]  # fmt: skip
     pipeline = tfx_pipeline.Pipeline(
         pipeline_name=config.name,
         pipeline_root=os.path.join(root, "pipelines", config.name),
-        components=[
-            schema_import,
-            example_gen,
-            statistics,
-            validator,
-            known,
-            gate,
-            transform,
-            trainer,
-            resolver,
-            evaluator,
-            infra_validator,
-            pusher,
-        ],  # fmt: skip
+        components=nodes,
         metadata_connection_config=metadata,
         enable_cache=cache,
     )
-    return compiler.Compiler().compile(pipeline)
+    compiled = compiler.Compiler().compile(pipeline)
+    # TFX sorts nodes by their depth and name. In this order, bad data on which Transform stumbles as well is reported by the gate.
+    order = [node.id for node in nodes]
+    compiled.nodes.sort(key=lambda node: order.index(node.pipeline_node.node_info.id))
+    return compiled
 
 
 def check_roles(config: PipelineConfig, schema) -> None:

@@ -132,7 +132,9 @@ def message(
     """
     by_id = {node.id: node for node in nodes}
     verdict = _verdict(by_id, read)
-    failed = next((node for node in nodes if node.state == "failed"), None)
+    failures = [node for node in nodes if node.state == "failed"]
+    # Data that a gate stopped may have been too much for a node beside it, too.
+    failed = next((node for node in failures if _said_no(node)), next(iter(failures), None))
     kubeflow_state = str(status.get("state") or _NO_STATE)
     state = _state(kubeflow_state, verdict, failed)
     error = failed.error if failed else redact(str((status.get("error") or {}).get("message") or ""))
@@ -158,14 +160,17 @@ def message(
 
 
 def _state(kubeflow_state: str, verdict: Mapping[str, Any] | None, failed: Node | None) -> str:
-    said_no = failed is not None and any(finding.get("severity") == "error" for finding in failed.findings)
-    if said_no:
+    if failed is not None and _said_no(failed):
         return "rejected"
     if kubeflow_state.upper().startswith("CANCEL"):
         return "cancelled"
     if failed is not None or kubeflow_state.upper() not in ("SUCCEEDED", _NO_STATE):
         return "failed"
     return "rejected" if verdict is not None and not verdict["blessed"] else "succeeded"
+
+
+def _said_no(node: Node) -> bool:
+    return any(finding.get("severity") == "error" for finding in node.findings)
 
 
 def _verdict(nodes: Mapping[str, Node], read: Callable[[str, str], Any]) -> dict[str, Any] | None:

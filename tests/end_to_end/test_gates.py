@@ -23,7 +23,8 @@ def test_a_slice_or_a_class_that_does_not_exist_is_an_error_before_training(shar
     shown = parlance(*run_arguments(tmp_path, "--set", NOTHING, "--output", "json"))
     assert shown.returncode == 2
     record = json.loads(shown.stdout)
-    assert {node["id"]: node["state"] for node in record["nodes"]}["Transform"] == "skipped"
+    states = {node["id"]: node["state"] for node in record["nodes"]}
+    assert (states["DataGate"], states["Transform"], states["Trainer"]) == ("failed", "cached", "skipped")
     assert record["error"].splitlines() == [
         "evaluation.gates[0]: no test row has language=fr; one of: de, en, es",
         "evaluation.gates[2]: there is no class 'HassTurnUp'; did you mean 'HassTurnOn'?",

@@ -84,6 +84,23 @@ def test_the_shipped_pipelines_compile_and_name_executors_that_exist(path, tmp_p
         assert import_utils.import_class_by_path(path)
 
 
+@pytest.mark.parametrize("path", sorted(config.CONFIGS.glob("*.yaml")), ids=lambda path: path.stem)
+def test_transform_does_not_wait_for_the_gate_and_whatever_learns_does(path, tmp_path):
+    from ml_metadata.proto import metadata_store_pb2
+
+    from pipeline import dag
+    from pipeline.local import launch, plan
+
+    compiled = dag.compile_pipeline(config.load(path), tmp_path, metadata_store_pb2.ConnectionConfig())
+    ids = launch.node_ids(compiled)
+    whole = plan.of(compiled, ids)
+    assert set(whole.upstream["Transform"]) == {"SchemaImport", "ExampleGen"}
+    for node_id in ("Trainer", "LatestBlessedModel", "Evaluator", "InfraValidator", "Pusher"):
+        assert whole.held_up(node_id, ["DataGate"]) == ["DataGate"]
+    # Of several errors the first in this order is the run's.
+    assert ids.index("DataGate") < ids.index("Transform")
+
+
 @pytest.mark.parametrize(
     "source",
     [

@@ -60,6 +60,11 @@ class TestMessage:
         assert told["failed_node"] == "DataGate"
         assert told["verdict"]["findings"][0]["message"] == "accuracy is 0.8000"
 
+    def test_of_data_that_the_gate_stopped_and_that_another_node_failed_on_first(self):
+        gate = Node("DataGate", "failed", 0.2, error="too many rows were set aside", findings=[FAILED_RULE])
+        told = message([Node("Transform", "failed", error="no labels"), gate], state="FAILED")
+        assert (told["state"], told["failed_node"], told["error"]) == ("rejected", "DataGate", "too many rows were set aside")
+
     def test_of_a_failed_node_says_which_and_why(self):
         told = message([Node("Trainer", "failed", error="The disk is full.\nMore")], state="FAILED")
         assert told["state"] == "failed"

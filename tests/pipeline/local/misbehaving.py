@@ -11,7 +11,7 @@ import time
 
 from tfx.dsl.components.base import base_executor
 
-from components.errors import UsageError
+from components.errors import GateError, UsageError
 
 
 class Killed(base_executor.BaseExecutor):
@@ -95,3 +95,21 @@ class Meets(base_executor.BaseExecutor):
             if time.monotonic() > until:
                 raise TimeoutError("nobody came")
             time.sleep(0.01)
+
+
+class SaysNoMeanwhile(base_executor.BaseExecutor):
+    """Refuses the data as soon as another one is at work."""
+
+    def Do(self, input_dict, output_dict, exec_properties):
+        until = time.monotonic() + 30
+        while not pathlib.Path(exec_properties["folder"], "working").exists() and time.monotonic() < until:
+            time.sleep(0.01)
+        raise GateError("too many rows were set aside")
+
+
+class Works(base_executor.BaseExecutor):
+    """Works for a while, and says when it has begun."""
+
+    def Do(self, input_dict, output_dict, exec_properties):
+        pathlib.Path(exec_properties["folder"], "working").touch()
+        time.sleep(0.5)

@@ -123,6 +123,32 @@ def test_of_two_failures_the_first_in_the_pipelines_order_is_the_runs(run):
     assert "disk is full" in record["error"]
 
 
+class TestAGateThatSaysNo:
+    NODES = {"Gate": ("SaysNoMeanwhile", []), "Beside": ("Works", []), "Trained": ("Fine", ["Gate", "Beside"])}
+
+    def test_lets_what_runs_beside_it_finish_and_be_of_use(self, run, tmp_path):
+        from tfx.orchestration import metadata
+
+        from pipeline.local.root import Root
+
+        record = run(self.NODES)
+        assert states(record) == {"Gate": "failed", "Beside": "complete", "Trained": "skipped"}
+        assert (record["state"], record["exit_code"], record["error"]) == ("rejected", 1, "too many rows were set aside")
+        with metadata.Metadata(Root(tmp_path / "root").metadata_config()) as connection:
+            found = connection.store.get_executions()
+        assert sorted(one.last_known_state for one in found) == [found[0].COMPLETE, found[0].FAILED]
+        again = run({**self.NODES, "Gate": ("Fine", [])})
+        assert states(again) == {"Gate": "complete", "Beside": "cached", "Trained": "complete"}
+
+    def test_is_asked_again_by_a_run_from_it_and_not_got_round_by_one_from_behind_it(self, run):
+        run(self.NODES)
+        behind = run(self.NODES, from_node="Trained")
+        assert (states(behind), behind["exit_code"]) == ({}, 2)
+        assert "no earlier run" in behind["error"]
+        run(self.NODES)
+        assert states(run({**self.NODES, "Gate": ("Fine", [])}, from_node="Gate")) == {"Gate": "complete", "Trained": "complete"}
+
+
 def test_a_killed_worker_fails_its_node_and_the_next_run_carries_on(run):
     nodes = {"A": ("Fine", []), "B": ("Killed", ["A"])}
     record = run(nodes)

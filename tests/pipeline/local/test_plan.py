@@ -49,5 +49,5 @@ def test_only_the_nodes_of_the_run_count(compiled):
 
 def test_a_node_is_held_up_by_what_it_waits_for_however_far_away(whole):
     assert whole.held_up("Pusher", ["DataGate"]) == ["DataGate"]
-    assert whole.held_up("Transform", ["Trainer"]) == []
+    assert whole.held_up("Transform", ["Trainer", "DataGate"]) == []
     assert whole.held_up("Evaluator", ["Trainer", "ExampleValidator"]) == ["ExampleValidator", "Trainer"]
