@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from pipeline.config import PipelineConfig
 
 _NODE, _CHANNEL = "StatisticsGen", "statistics"
+_INGESTED = ("ExampleGen", "examples")
 
 
 def add_commands(parser: argparse.ArgumentParser, default_root: str) -> None:
@@ -99,6 +100,7 @@ def _find(options: argparse.Namespace) -> tuple[PipelineConfig, str, Changes]:
     """What the newest run of the pipeline that got as far as statistics would change."""
     from tensorflow_metadata.proto.v0 import statistics_pb2
 
+    from components.ingestion.ingest import SUMMARY_FILE
     from components.validation import schema_changes, schema_file
     from pipeline import config as config_module
     from pipeline import results
@@ -112,7 +114,10 @@ def _find(options: argparse.Namespace) -> tuple[PipelineConfig, str, Changes]:
         [dataset] = statistics_pb2.DatasetFeatureStatisticsList.FromString(file.read_bytes()).datasets
         datasets[file.parent.name.removeprefix("Split-")] = dataset
     schema = schema_file.read(config.schema_path)
-    return config, runs[-1].record["run_id"], schema_changes.find(datasets, schema, config.data.text)
+    # Rows that were set aside are in no statistics; only ingestion saw what is new in them.
+    known = _INGESTED in runs[-1].artifacts and runs[-1].artifacts[_INGESTED].is_dir()
+    ingestion = runs[-1].json(*_INGESTED, SUMMARY_FILE) if known else None
+    return config, runs[-1].record["run_id"], schema_changes.find(datasets, schema, config.data.text, ingestion)
 
 
 def _print_json(config: PipelineConfig, run_id: str, found: Changes, accepted: list[str]) -> None:

@@ -10,15 +10,16 @@ that the schema allows no exception from. Where the schema tolerates some, one r
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import pyarrow as pa
 import pyarrow.compute as pc
 from tensorflow_metadata.proto.v0 import schema_pb2
 
 from components.errors import UsageError
-from components.ingestion import cells
-from components.ingestion.options import DataOptions
+from components.ingestion import broken_rules, cells
+from components.ingestion.broken_rules import BrokenRules
+from components.ingestion.options import DataOptions, PredictionLogSource
 from components.ingestion.quarantine import Sieve
 
 MISSING_LABEL = "missing label"
@@ -51,7 +52,9 @@ def check_roles(options: DataOptions, schema: schema_pb2.Schema) -> None:
         raise UsageError(f"data.exclude drops {names}, which the schema lists; remove it from one of the two")
 
 
-def conform(rows: pa.RecordBatch, schema: schema_pb2.Schema, options: DataOptions, sieve: Sieve) -> pa.RecordBatch:
+def conform(
+    rows: pa.RecordBatch, schema: schema_pb2.Schema, options: DataOptions, sieve: Sieve, broken: BrokenRules | None = None
+) -> pa.RecordBatch:
     """Casts the schema's columns.
 
     Args:
@@ -59,6 +62,7 @@ def conform(rows: pa.RecordBatch, schema: schema_pb2.Schema, options: DataOption
       schema: Says which columns, and their types.
       options: Says which of them is the label, and how long text may be.
       sieve: Takes the rows that do not fit; they stay in the result, which is filtered once when everyone has had a say.
+      broken: Counts what rows break of the schema's rules, where these are enforced.
 
     Returns:
       [rows], the schema's columns in its order, as string, int64 or float32.
@@ -68,36 +72,58 @@ def conform(rows: pa.RecordBatch, schema: schema_pb2.Schema, options: DataOption
         column = _CASTS[feature.type](rows.column(feature.name), feature.name, sieve)
         if feature.name == options.label:
             column = cells.text(pc.utf8_trim_whitespace(column))
-            sieve.reject(column.is_null(), MISSING_LABEL)
+            # A model that answers no label was asked something all the same.
+            if not isinstance(options.source, PredictionLogSource):
+                sieve.reject(column.is_null(), MISSING_LABEL)
         if feature.type == schema_pb2.BYTES:
             too_long = pc.greater(pc.binary_length(column), options.max_text_bytes)
             sieve.reject(too_long, TEXT_TOO_LONG)
             # Hashing megabytes only to set them aside would cost twenty times their memory.
             column = cells.keep(column, pc.invert(too_long))
-        if options.enforce_schema:
-            _enforce(column, feature, schema, sieve)
         columns[feature.name] = column
+    # A server's log is there to be looked at: what is wrong with it must not be left out.
+    if options.enforce_schema and not isinstance(options.source, PredictionLogSource):
+        _enforce(columns, schema, options, sieve, BrokenRules() if broken is None else broken)
     return pa.RecordBatch.from_pydict(columns)
 
 
-def _enforce(column: pa.Array, feature: schema_pb2.Feature, schema: schema_pb2.Schema, sieve: Sieve) -> None:
-    if feature.presence.min_fraction == 1:
-        sieve.reject(column.is_null(), f"{feature.name}: missing")
+def _enforce(
+    columns: Mapping[str, pa.Array], schema: schema_pb2.Schema, options: DataOptions, sieve: Sieve, broken: BrokenRules
+) -> None:
+    for feature in schema.feature:
+        name, column = feature.name, columns[feature.name]
+        if feature.presence.min_fraction == 1:
+            missing = column.is_null()
+            broken.missing(name, missing)
+            sieve.reject(missing, f"{name}: missing")
+        kind = feature.WhichOneof("domain_info")
+        if kind in ("int_domain", "float_domain"):
+            limits = getattr(feature, kind)
+            for rule, field, compare in ((broken_rules.BELOW, "min", pc.less), (broken_rules.ABOVE, "max", pc.greater)):
+                if limits.HasField(field):
+                    beyond = compare(column, getattr(limits, field))
+                    broken.beyond(name, rule, column, beyond)
+                    sieve.reject(beyond, f"{name}: {rule} {getattr(limits, field)}")
+    domains = {feature.name: domain for feature in schema.feature if (domain := _domain(feature, schema)) is not None}
+    outside = {name: pc.and_(columns[name].is_valid(), pc.invert(pc.is_in(columns[name], domains[name]))) for name in domains}
+    # Where the values of a column that has others now may be: two columns that changed places both have others.
+    others = {name for name, rows in outside.items() if 2 * rows.true_count > len(rows)} | set(options.text)
+    for name, rows in outside.items():
+        places = {other: columns[other] for other in sorted(others - {name})}
+        broken.outside(name, columns[name], rows, domains[name], places)
+        sieve.reject(rows, f"{name}: not in its domain")
+
+
+def _domain(feature: schema_pb2.Feature, schema: schema_pb2.Schema) -> pa.Array | None:
+    """The values that a column of text may have in any row; None if it may have others, in some rows at least."""
     kind = feature.WhichOneof("domain_info")
-    if kind in ("int_domain", "float_domain"):
-        limits = getattr(feature, kind)
-        if limits.HasField("min"):
-            sieve.reject(pc.less(column, limits.min), f"{feature.name}: below {limits.min}")
-        if limits.HasField("max"):
-            sieve.reject(pc.greater(column, limits.max), f"{feature.name}: above {limits.max}")
-    elif kind in ("string_domain", "domain") and feature.type == schema_pb2.BYTES:
-        if feature.distribution_constraints.min_domain_mass < 1:
-            return
-        shared = {domain.name: domain for domain in schema.string_domain}
-        domain = feature.string_domain if kind == "string_domain" else shared.get(feature.domain)
-        if domain is not None:
-            known = pc.is_in(column, pa.array(list(domain.value), pa.string()))
-            sieve.reject(pc.and_(column.is_valid(), pc.invert(known)), f"{feature.name}: not in its domain")
+    if kind not in ("string_domain", "domain") or feature.type != schema_pb2.BYTES:
+        return None
+    if feature.distribution_constraints.min_domain_mass < 1:
+        return None
+    shared = {domain.name: domain for domain in schema.string_domain}
+    domain = feature.string_domain if kind == "string_domain" else shared.get(feature.domain)
+    return None if domain is None else pa.array(list(domain.value), pa.string())
 
 
 def _text(array: pa.Array, name: str, sieve: Sieve) -> pa.StringArray:

@@ -20,8 +20,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from tensorflow_metadata.proto.v0 import schema_pb2
 
-from components.errors import EnvironmentFailure, UsageError
+from components.errors import EnvironmentFailure, GateError, UsageError
+from components.findings import Finding, Severity
 from components.ingestion import (
+    broken_rules,
     columns,
     derive,
     encode,
@@ -38,7 +40,16 @@ from components.ingestion import (
 )
 from components.ingestion.conform import MISSING_LABEL, check_roles, conform
 from components.ingestion.fingerprint import Fingerprint
-from components.ingestion.options import SPLITS, DataOptions, sample_name
+from components.ingestion.options import (
+    SPLITS,
+    DatabaseSource,
+    DataOptions,
+    FileSource,
+    MongoSource,
+    PredictionLogSource,
+    SqlSource,
+    sample_name,
+)
 from components.privacy.batch import BatchRedactor
 from components.privacy.options import PrivacyOptions
 
@@ -48,6 +59,10 @@ SUMMARY_FILE = "summary.json"
 _MOST_SEGMENT_VALUES = 200
 
 _NO_SPLIT = -1
+
+
+# A rule that more rows break says what is wrong with a table of which too little is left.
+_MOST_ROWS = 0.5
 
 _DISK_ERRORS = {
     errno.ENOSPC: "the disk is full",
@@ -81,10 +96,11 @@ def ingest(
 
     Returns:
       The summary: `rows` by split and `quarantined`; `sample`, the share of the table they are; `quarantine_reasons` with their
-      rows, and `quarantine_segments`, the same by segment column and value, of rows that could be read; `fingerprint`, the
-      SHA-256 of the stored rows as a multiset (order, files and splits do not matter, column names and types do), and
+      rows, and `quarantine_segments`, the same by segment column and value, of rows that could be read; `broken_rules`, what they
+      break of the schema, see BrokenRules.report; `fingerprint`, the SHA-256 of the stored rows as a multiset (order, files and splits do not matter, column names and types do), and
       `split_fingerprints`, that of each split; `labels`, rows by split and label; `segments`, stored rows by segment column and
-      value, and `test_segments`, those of the test split; `ignored_columns`, those of the table that are not stored; `missing`,
+      value, and `test_segments`, those of the test split; `ignored_columns`, those of the table that are not stored, and
+      `new_columns`, those among them that neither the schema nor the `data:` section names; `missing`,
       stored rows without a value by column, and `empty_columns`, those without a single one; `notes`, sentences; `texts`, see
       TextStatistics.report; `languages`, see Agreement.report; `leaks`, see LeakWatch.report; `privacy`, what was removed by kind
       of personal data, see BatchRedactor.audit; `seconds`; `bytes` on disk.
@@ -92,6 +108,7 @@ def ingest(
     Raises:
       UsageError: The options, the schema and the table do not fit together, or the table cannot make a model: no rows, one class,
         an empty split, a text column without text.
+      GateError: The same, because most rows break a rule of the schema.
       EnvironmentFailure: The disk is full or not writable.
     """
     started = time.monotonic()
@@ -117,20 +134,27 @@ def ingest(
             counts.merge(done.counts)
             for writer, blocks in zip(writers, done.blocks, strict=True):
                 writer.append(blocks)
-        counts.tally.check(set_aside.reasons)
-    tally = counts.tally
+        tally = counts.tally
+        broken = counts.broken.report(counts.redactor.redact_value)
+        try:
+            tally.check(set_aside.reasons)
+        except UsageError as error:
+            _say_what_broke(broken, sum(tally.rows) + set_aside.reasons.total(), error)
+            raise
     segments = _most_common(tally.segments(*SPLITS))
     summary = {
         "rows": {**dict(zip(SPLITS, tally.rows, strict=True)), "quarantined": set_aside.reasons.total()},
         "sample": options.sample,
         "quarantine_reasons": dict(set_aside.reasons.most_common()),
         "quarantine_segments": counts.reasons.by_value(segments),
+        "broken_rules": broken,
         "fingerprint": tally.fingerprint(),
         "split_fingerprints": tally.split_fingerprints(),
         "labels": {name: dict(sorted(labels.items())) for name, labels in zip(SPLITS, tally.labels, strict=True)},
         "segments": segments,
         "test_segments": _most_common(tally.segments("test")),
         "ignored_columns": table.ignored(),
+        "new_columns": table.new(),
         "missing": {name: sum(tally.rows) - values for name, values in tally.values.items()},
         "empty_columns": sorted(name for name, values in tally.values.items() if not values),
         "notes": [*work.plan.notes, *(f"{count} {what} were skipped" for what, count in skipped.items())],
@@ -156,6 +180,7 @@ class _Counts:
 
     tally: _Tally
     reasons: quarantine.SegmentReasons
+    broken: broken_rules.BrokenRules
     redactor: BatchRedactor
     texts: text_statistics.TextStatistics
     languages: language.Agreement
@@ -222,6 +247,7 @@ class _ChunkWork:
         return _Counts(
             tally,
             quarantine.SegmentReasons(tally.segment_columns),
+            broken_rules.BrokenRules(),
             self._redactor.fresh(),
             text_statistics.TextStatistics(self._options.text),
             language.Agreement(),
@@ -238,7 +264,7 @@ class _ChunkWork:
         sieve = quarantine.Sieve(chunk.positions)
         # As it was written, before anything is taken out of it.
         read, spoken = self._languages.read(chunk.rows)
-        rows = conform(read, self._schema, self._options, sieve)
+        rows = conform(read, self._schema, self._options, sieve, counts.broken)
         segments = {name: rows.column(name) for name in counts.tally.segment_columns}
         rows = counts.redactor.redact(rows, self._options.text, segments)
         cells = row_hash.hash_columns(rows)
@@ -272,6 +298,7 @@ class _Table:
     def __init__(self, options: DataOptions, schema: schema_pb2.Schema, paths: list[str] | None, optional: str | None = None):
         self._optional = optional
         self._source = options.source
+        self._named = {*options.exclude, options.timestamp}
         self._paths = paths
         self._stored = {feature.name for feature in schema.feature}
         self._derived = {name: derive.parse(text) for name, text in options.derive.items()}
@@ -312,6 +339,14 @@ class _Table:
         """Lists the table's columns that are not stored."""
         return [name for name in self._seen if name not in self._stored]
 
+    def new(self) -> list[str]:
+        """Lists the table's columns that nobody knows of; of a source that makes its own columns there are none."""
+        if not isinstance(self._source, FileSource | DatabaseSource) or isinstance(self._source, PredictionLogSource):
+            return []
+        derivation = {name for expression in self._derived.values() for name in expression.columns}
+        known = {*self._raw(self.needed), *self._named, *derivation, *_named_by(self._source)}
+        return [name for name in self.ignored() if name not in known]
+
     def _require(self, raw: dict[str, str], there: Collection[str]) -> None:
         for name, asked_by in raw.items():
             if name != self._optional:
@@ -328,6 +363,19 @@ class _Table:
             if raw.pop(name, None):
                 raw = {**dict.fromkeys(expression.columns, f"data.derive.{name} ({expression.text}) reads"), **raw}
         return raw
+
+
+def _named_by(source: FileSource | DatabaseSource) -> Iterator[str]:
+    """The columns that a database is read by, and the fields that others are taken from."""
+    if isinstance(source, DatabaseSource):
+        spans = source.incremental
+        ordering = () if spans is None else (spans.column, spans.arrival)
+        yield from (name for name in (source.version, *ordering) if name is not None)
+    if isinstance(source, SqlSource) and source.key:
+        yield source.key
+    if isinstance(source, MongoSource):
+        yield "_id"
+        yield from (path.split(".")[0] for path in source.fields.values())
 
 
 class _Tally:
@@ -419,6 +467,22 @@ class _Tally:
                 )
         if len(self.labels[0]) < 2:
             raise UsageError(f"All {self.rows[0]} train rows are of one class of {len(classes)}; split by hash or a finer column")
+
+
+def _say_what_broke(broken: Mapping[str, Any], rows: int, error: UsageError) -> None:
+    """Says of a table that is of no use which rules most of its rows break, if that is why.
+
+    Raises:
+      GateError: It is.
+    """
+    found = sorted(broken_rules.breaks(broken, rows), key=lambda one: -one.rows) if rows else []
+    if found and found[0].share > _MOST_ROWS:
+        findings = [
+            Finding("broken rule", Severity.ERROR, one.message, one.column, one.expected, f"{one.share:.1%}")
+            for one in found
+            if one.share > _MOST_ROWS
+        ]
+        raise GateError("\n".join([*(finding.message for finding in findings), str(error)]), findings) from error
 
 
 def _most_common(segments: dict[str, collections.Counter[str]]) -> dict[str, dict[str, int]]:

@@ -329,8 +329,9 @@ class DataOptions(Options):
       exclude: Columns dropped after `derive`: leaks, identifiers, anything no model may see.
       max_text_bytes: Rows with a longer string (UTF-8 bytes) in any stored column are quarantined.
       enforce_schema: Rows are quarantined that lack a value the schema wants of every row (`presence.min_fraction: 1`), or have one
-        outside a domain without tolerance (`min_domain_mass` 1, the default; limits of numbers). Otherwise they are kept, and the
-        data gate stops the run.
+        outside a domain without tolerance (`min_domain_mass` 1, the default; limits of numbers). What is new in them is counted, so
+        that the data gate and `parlance schema diff` know of it. Otherwise, and of a server's log always, they are kept, and the data
+        gate judges the column.
     """
 
     source: Source

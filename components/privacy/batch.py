@@ -104,6 +104,10 @@ class BatchRedactor:
         self._count(batch.num_rows, changed_rows, found, segments or {})
         return batch
 
+    def redact_value(self, value: str) -> str:
+        """Returns one value without personal data, for what is said of a column; it is not counted."""
+        return self._redactor.redact(value)
+
     def audit(self) -> dict[str, Any]:
         """Returns what was removed so far: counts only, never a value.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -13,6 +14,7 @@ from tensorflow_metadata.proto.v0 import schema_pb2
 from components.ingestion import cells
 from components.profiling.profile import ColumnProfile, Kind, TableProfile
 from components.profiling.roles import Encoding, Roles
+from serving.redaction import Redactor
 
 ENVIRONMENTS = ("TRAINING", "SERVING")
 
@@ -43,8 +45,8 @@ _MAX_QUARANTINED = 0.05
 def schema(profile: TableProfile, roles: Roles) -> schema_pb2.Schema:
     """Writes down what the columns that are stored look like.
 
-    Every value of this table fits, in every split; later tables may bring a few new values and somewhat emptier columns before
-    that is an anomaly. Everything but text and inputs is marked as not there when serving.
+    Every value of this table fits, in every split, but those that look like personal data; later tables may bring a few new values and
+    somewhat emptier columns before that is an anomaly. Everything but text and inputs is marked as not there when serving.
     """
     result = schema_pb2.Schema(default_environment=ENVIRONMENTS)
     inputs = {**dict.fromkeys(roles.text, None), **roles.inputs}
@@ -81,8 +83,22 @@ def _describe(feature: schema_pb2.Feature, profile: TableProfile, roles: Roles, 
     if feature.type == schema_pb2.BYTES and feature.name not in (*roles.text, roles.group, roles.timestamp):
         values = roles.classes if feature.name == roles.label else column.counts
         if values is not None and len(values) <= _MAX_DOMAIN_VALUES:
-            feature.string_domain.value.extend(sorted(values))
+            fit = [value for value in values if not _is_personal(value)]
+            if sum(values[value] for value in fit) < _MIN_DOMAIN_MASS * sum(values.values()):
+                return
+            feature.string_domain.value.extend(sorted(fit))
             feature.distribution_constraints.min_domain_mass = _MIN_DOMAIN_MASS
+
+
+def _is_personal(value: str) -> bool:
+    """Whether a value must not be written into a schema, which many people read. A number by itself is a code as long as it may be one."""
+    found = {span.entity for span in _patterns().find(value)}
+    return bool(found) and not (value.isdecimal() and found == {"phone"})
+
+
+@functools.cache
+def _patterns() -> Redactor:
+    return Redactor(["patterns"])
 
 
 def _set_presence(feature: schema_pb2.Feature, profile: TableProfile, roles: Roles) -> None:
@@ -133,6 +149,7 @@ def pipeline_values(
         data["derive"] = dict(derive)
     if roles.exclude:
         data["exclude"] = list(roles.exclude)
+    data["enforce_schema"] = True
     weights = "balanced" if _is_weighted(roles.classes) else "none"
     return {
         "name": name,

@@ -17,6 +17,7 @@ from tensorflow_metadata.proto.v0 import anomalies_pb2, schema_pb2
 
 from components.errors import ParlanceError
 from components.findings import Finding, Severity
+from components.ingestion import broken_rules
 from components.validation import drift, leaks
 from components.validation.options import ValidationOptions
 from serving.redaction import redact
@@ -39,7 +40,9 @@ _UNEXPECTED = re.compile(r"(Examples contain values missing from the schema: )(.
 _VALUE = re.compile(r"(.*?) \((<1|~\d+)%\)(?:, |$)", re.DOTALL)
 _RARE = "<1"
 _QUOTED = "train"
-_SHOWN_VALUES, _VALUE_LENGTH = 5, 40
+_SHOWN_VALUES, _SHOWN_COLUMNS, _VALUE_LENGTH = 5, 10, 40
+# The kind of each rule of the schema that sets rows aside; limits are of the kind range.
+_RULES = {broken_rules.MISSING: "missing", broken_rules.DOMAIN: "domain"}
 
 
 def check(
@@ -55,7 +58,7 @@ def check(
 
     Args:
       anomalies_folder: An ExampleAnomalies artifact: `Split-<name>/SchemaDiff.pb` per split.
-      ingestion: The summary written by ingestion (`rows`, `quarantine_reasons`, `leaks`).
+      ingestion: The summary written by ingestion (`rows`, `quarantine_reasons`, `broken_rules`, `new_columns`, `leaks`).
       schema: The curated schema.
       options: What is tolerated.
       comparisons: What the data was compared with.
@@ -71,7 +74,8 @@ def check(
         raise ParlanceError(f"ExampleValidator left no Split-*/SchemaDiff.pb in {anomalies_folder}")
     features = {feature.name: feature for feature in schema.feature}
     comparisons = list(comparisons)
-    findings = [finding for comparison in comparisons for finding in drift.findings(comparison, options)]
+    findings = list(_of_broken_rules(ingestion, options))
+    findings += [finding for comparison in comparisons for finding in drift.findings(comparison, options)]
     findings += [*labels, *series]
     hidden = {
         column.column
@@ -89,6 +93,7 @@ def check(
             seen.setdefault((name, tuple(sorted({reason.type for reason in info.reason}))), {})[split] = info
     for (name, _), by_split in sorted(seen.items()):
         findings += _of_anomaly(name, by_split, features.get(name), options, hidden)
+    findings += _of_new_columns(ingestion.get("new_columns", ()), options)
     findings.append(_of_quarantine(ingestion, options))
     if "leaks" in ingestion:
         findings.extend(leaks.check(ingestion["leaks"], options.leaks))
@@ -164,6 +169,43 @@ def _expectation(feature: schema_pb2.Feature | None) -> str:
             limits = getattr(feature, kind)
             parts += [f"{word} {getattr(limits, side)}" for side, word in (("min", ">="), ("max", "<=")) if limits.HasField(side)]
     return ", ".join(parts)
+
+
+def _of_broken_rules(ingestion: Mapping[str, Any], options: ValidationOptions) -> Iterator[Finding]:
+    """One finding for each rule of the schema that more rows break than may be set aside, or that rows break with a new value.
+
+    Such rows are in the quarantine, and too few of what is left may show what happened.
+    """
+    total = sum(ingestion["rows"].values())
+    for broken in sorted(broken_rules.breaks(ingestion.get("broken_rules", {}), total), key=lambda one: -one.rows):
+        too_many = broken.share > options.max_quarantined
+        if not too_many and not broken.named:
+            continue
+        default = Severity.ERROR if too_many else Severity.WARNING
+        severity = options.severity_of(broken.column, _RULES.get(broken.rule, "range"), default)
+        if severity is not None:
+            hint = "; `parlance schema diff` lists what the schema would have to allow" if broken.named else ""
+            yield Finding("broken rule", severity, broken.message + hint, broken.column, broken.expected, f"{broken.share:.2%}")
+
+
+def _of_new_columns(names: Iterable[str], options: ValidationOptions) -> Iterator[Finding]:
+    """One finding about all columns of the table that nobody named, for each severity."""
+    by_severity: dict[Severity, list[str]] = {}
+    for name in names:
+        if (severity := options.severity_of(name, "new_column", Severity.WARNING)) is not None:
+            by_severity.setdefault(severity, []).append(name)
+    for severity, new in by_severity.items():
+        # What stands where names belong may be a message, if a table has no header.
+        shown = [repr(redact(name)) if len(name) <= _VALUE_LENGTH else "(a long name)" for name in new[:_SHOWN_COLUMNS]]
+        more = f" and {len(new) - len(shown)} more" if len(new) > len(shown) else ""
+        yield Finding(
+            check="new column",
+            severity=severity,
+            message=f"The table has columns that the schema does not list: {', '.join(shown)}{more}; they are not stored. Add what the"
+            " model shall see to the schema, and name the others in data.exclude",
+            subject=new[0] if len(new) == 1 else "",
+            observed=f"{len(new)} new column{'' if len(new) == 1 else 's'}",
+        )
 
 
 def _of_quarantine(ingestion: Mapping[str, Any], options: ValidationOptions) -> Finding:

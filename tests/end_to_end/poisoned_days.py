@@ -80,6 +80,7 @@ data:
   group: customer
   timestamp: created_at
   split: {by: group}
+  enforce_schema: true
 schema: schemas/tickets/schema.pbtxt
 privacy: {redact: [patterns]}
 model: {encoder: ngrams}

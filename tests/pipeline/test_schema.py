@@ -62,6 +62,19 @@ def test_an_unknown_id_changes_nothing_and_names_the_nearest(project, capsys):
     assert (project / "schema.pbtxt").read_text() == SCHEMA
 
 
+def test_a_value_of_rows_that_were_set_aside_is_proposed(project, capsys, monkeypatch):
+    [run] = results.every("StatisticsGen", "", "t")
+    broken = {"rows": {"domain": 7}, "least": None, "most": None, "values": {"complain": 7}, "unnamed": 0, "elsewhere": {}}
+    (project / "examples").mkdir()
+    summary = {"rows": {"train": 100, "quarantined": 7}, "broken_rules": {"intent": broken}, "new_columns": ["colour"]}
+    (project / "examples" / "summary.json").write_text(json.dumps(summary))
+    run.artifacts["ExampleGen", "examples"] = project / "examples"
+    assert cli.main(["schema", "diff", "t.yaml"]) == 1
+    shown = capsys.readouterr().out
+    assert "intent/value=complain  add the value 'complain'  (7 rows, 7 of them set aside)" in shown
+    assert "! Column 'colour' of the table is not in the schema" in shown
+
+
 def test_json(project, capsys):
     assert cli.main(["schema", "diff", "t.yaml", "--output", "json"]) == 1
     shown = json.loads(capsys.readouterr().out)

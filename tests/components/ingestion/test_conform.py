@@ -108,10 +108,10 @@ class TestEnforcedSchema:
     """
     GOOD = {"label": "a", "channel": "web", "language": "de", "company": "Blue", "age": 30, "fare": 1.5}
 
-    def _rejected(self, enforce, **cells):
+    def _rejected(self, enforce, settings=(), **cells):
         columns = {name: pa.array([value, cells.get(name, value)]) for name, value in self.GOOD.items()}
         sieve = Sieve(np.array([1, 2]))
-        options = DataOptions(**OPTIONS | {"text": (), "enforce_schema": enforce})
+        options = DataOptions(**OPTIONS | {"text": (), "enforce_schema": enforce} | dict(settings))
         conform.conform(pa.RecordBatch.from_pydict(columns), schema_file.parse(self.SCHEMA), options, sieve)
         return {entry.reason: entry.positions.tolist() for entry in sieve.rejected()}
 
@@ -129,6 +129,10 @@ class TestEnforcedSchema:
     def test_a_rule_for_every_row_sets_the_row_aside(self, cells, reason):
         assert self._rejected(True, **cells) == {reason: [2]}
         assert self._rejected(False, **cells) == {}
+
+    def test_rows_of_a_servers_log_are_kept_so_that_their_skew_is_seen(self):
+        log = {"source": {"type": "prediction_log", "path": "log"}}
+        assert self._rejected(True, log, channel="fax", age=121) == {}
 
     @pytest.mark.parametrize("cells", [{}, {"company": "Green"}, {"fare": None}, {"language": None}, {"age": None}])
     def test_what_the_schema_tolerates_of_some_does_not(self, cells):

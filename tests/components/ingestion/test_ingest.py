@@ -10,9 +10,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from components.errors import EnvironmentFailure, UsageError
+from components.errors import EnvironmentFailure, GateError, UsageError
 from components.ingestion import in_order, ingest, readers
 from components.privacy.options import PrivacyOptions
+from components.validation import schema_file
 
 SCHEMA = {"text": "BYTES", "label": "BYTES"}
 TEXTS = [f"message number {number}" for number in range(200)]
@@ -112,6 +113,57 @@ class TestQuarantine:
         assert (
             run(write_rows("jsonl", text=TEXTS, label=LABELS, fare=values), SCHEMA | {"fare": "FLOAT"})["rows"] == summary["rows"]
         )
+
+
+class TestEnforcedSchema:
+    @pytest.fixture
+    def enforce(self, write_rows, make_options, tmp_path):
+        """Ingests columns whose channel has a domain, and whose `text` every row has."""
+        schema = schema_file.parse(
+            """
+            feature { name: "text" type: BYTES presence { min_fraction: 1 } }
+            feature { name: "label" type: BYTES }
+            feature { name: "channel" type: BYTES string_domain { value: "web" value: "phone" } }
+            """
+        )
+
+        def ingest_columns(**columns):
+            path = write_rows("csv", **{"text": TEXTS, "label": LABELS, "channel": ["web", "phone"] * 100} | columns)
+            options = make_options(path, enforce_schema=True, exclude=["known"], timestamp="at")
+            return ingest.ingest(options, schema, None, str(tmp_path / "out"), str(tmp_path / "quarantine"))
+
+        return ingest_columns
+
+    def test_what_is_new_is_counted_of_rows_that_are_set_aside(self, enforce):
+        summary = enforce(channel=["fax"] * 20 + ["tv"] * 3 + ["web"] * 177, text=[*TEXTS[:-1], ""])
+        assert summary["quarantine_reasons"] == {"channel: not in its domain": 23, "text: missing": 1}
+        assert summary["broken_rules"]["channel"]["values"] == {"fax": 20}
+        assert summary["broken_rules"]["channel"]["unnamed"] == 3
+        assert summary["broken_rules"]["text"]["rows"] == {"missing": 1}
+
+    def test_columns_that_nobody_named_are_told_apart_from_excluded_ones(self, enforce):
+        summary = enforce(known=LABELS, at=list(range(200)), unheard_of=LABELS)
+        assert summary["ignored_columns"] == ["known", "at", "unheard_of"]
+        assert summary["new_columns"] == ["unheard_of"]
+
+    @pytest.mark.parametrize(
+        ("columns", "reason"),
+        [
+            ({"text": [""] * 200}, "Column 'text' has no value in 200 of 200 rows"),
+            ({"text": ["web"] * 200, "channel": TEXTS}, "Column 'channel' seems to have changed places with column 'text'"),
+            ({"channel": ["fax"] * 199 + ["web"]}, "Column 'channel' has values missing from the schema: fax (99.5%)"),
+        ],
+    )
+    def test_a_table_of_which_too_little_is_left_is_rejected_for_the_rule_it_breaks(self, columns, reason, enforce):
+        with pytest.raises(GateError) as rejected:
+            enforce(**columns)
+        assert str(rejected.value).startswith(reason)
+        assert [finding.severity for finding in rejected.value.findings] == ["error"]
+        assert "message number" not in str(rejected.value)
+
+    def test_a_table_of_no_use_that_breaks_no_rule_is_still_an_error_of_its_own(self, enforce):
+        with pytest.raises(UsageError, match="at least two classes"):
+            enforce(label=["ask"] * 200)
 
 
 class TestColumns:

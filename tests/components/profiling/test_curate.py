@@ -85,6 +85,15 @@ class TestSchema:
         assert not _feature(schema, "city").HasField("string_domain")
         assert not _feature(schema, "text").HasField("string_domain")
 
+    def test_domains_name_no_personal_data(self):
+        team = ["ann@example.org" if index % 50 == 0 else "blue" if index % 2 else "1234567" for index in range(ROWS)]
+        agent = ["ann@example.org" if index % 2 else "bob@example.org" for index in range(ROWS)]
+        schema, _ = _curate({**TABLE, "team": team, "agent": agent}, segments=("team", "agent"))
+
+        assert list(_feature(schema, "team").string_domain.value) == ["1234567", "blue"]
+        assert not _feature(schema, "agent").HasField("string_domain")
+        assert "example.org" not in str(schema)
+
     def test_stores_what_splits_the_rows_out_of_the_models_reach(self):
         group = [f"u{index // 5}" for index in range(ROWS)]
         seconds = [1_600_000_000 + index for index in range(ROWS)]
@@ -110,6 +119,7 @@ class TestPipelineValues:
         assert list(values) == ["name", "data", "schema", "privacy", "validation", "model", "evaluation", "release"]
         assert values["data"]["text"] == "text"
         assert values["data"]["segments"] == ["language", "domain"]
+        assert values["data"]["enforce_schema"] is True
 
     def test_small_tables_and_few_groups_get_larger_shares(self):
         groups = [f"u{index % 40}" for index in range(ROWS)]

@@ -36,6 +36,62 @@ anomaly_info { key: "channel" value {
 """
 
 
+class TestBrokenRules:
+    def told(self, tmp_path, rows, aside, options=None, **broken):
+        """What is said of 100 rows of which `rows` break a rule of the channel."""
+        report = {"rows": rows, "least": None, "most": None, "values": {}, "unnamed": 0, "elsewhere": {}, **broken}
+        ingestion = {
+            "rows": {"train": 100 - aside, "eval": 0, "test": 0, "quarantined": aside},
+            "quarantine_reasons": {"channel: not in its domain": aside},
+            "broken_rules": {"channel": report},
+        }
+        return gate.check(anomalies(tmp_path), ingestion, SCHEMA, options or ValidationOptions())
+
+    def test_a_new_value_is_said_before_how_many_rows_were_set_aside(self, tmp_path):
+        [broken, quarantine] = self.told(tmp_path, {"domain": 30}, 30, values={"fax": 30})
+        assert (broken.severity, quarantine.severity) == (Severity.ERROR, Severity.ERROR)
+        assert "Column 'channel' has values missing from the schema: fax (30.0%)" in broken.message
+        assert "`parlance schema diff`" in broken.message
+
+    def test_a_new_value_in_few_rows_warns(self, tmp_path):
+        [broken, quarantine] = self.told(tmp_path, {"domain": 5}, 5, values={"fax": 5})
+        assert (broken.severity, quarantine.severity) == (Severity.WARNING, Severity.WARNING)
+
+    def test_a_few_rows_without_a_new_value_are_the_quarantines(self, tmp_path):
+        assert [finding.check for finding in self.told(tmp_path, {"missing": 5}, 5)] == ["quarantine"]
+
+    def test_more_rows_without_a_value_than_are_tolerated_are_an_error_of_the_column(self, tmp_path):
+        broken = self.told(tmp_path, {"missing": 6}, 6)[0]
+        assert (broken.severity, broken.subject) == (Severity.ERROR, "channel")
+
+    @pytest.mark.parametrize(("asked", "severity"), [("warning", Severity.WARNING), ("info", Severity.INFO)])
+    def test_options_say_how_severe_it_is(self, tmp_path, asked, severity):
+        options = ValidationOptions(max_quarantined=1, severity={"channel": {"domain": asked}})
+        found = self.told(tmp_path, {"domain": 30}, 30, options, values={"fax": 30})
+        assert {finding.check: finding.severity for finding in found}["broken rule"] is severity
+
+
+class TestNewColumns:
+    NEW = CLEAN | {"new_columns": ["colour", "size"]}
+
+    def test_are_a_warning(self, tmp_path):
+        [new, _] = gate.check(anomalies(tmp_path), self.NEW, SCHEMA, ValidationOptions())
+        assert new.severity is Severity.WARNING
+        assert "columns that the schema does not list: 'colour', 'size'" in new.message
+        assert "data.exclude" in new.message
+
+    def test_unless_options_say_otherwise(self, tmp_path):
+        severity = {"*": {"new_column": "ignore"}, "size": {"new_column": "error"}}
+        [new, _] = gate.check(anomalies(tmp_path), self.NEW, SCHEMA, ValidationOptions(severity=severity))
+        assert (new.severity, new.subject) == (Severity.ERROR, "size")
+        assert "colour" not in new.message
+
+    def test_what_stands_where_a_name_belongs_is_not_shown_if_it_may_be_a_message(self, tmp_path):
+        ingestion = CLEAN | {"new_columns": ["write to jane@example.com", "my parcel has been on its way for three weeks now"]}
+        [new, _] = gate.check(anomalies(tmp_path), ingestion, SCHEMA, ValidationOptions())
+        assert "'write to [email]', (a long name)" in new.message
+
+
 class TestAnomalies:
     def test_none_passes(self, tmp_path):
         findings = gate.check(anomalies(tmp_path), CLEAN, SCHEMA, ValidationOptions())

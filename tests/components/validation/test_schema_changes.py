@@ -93,6 +93,44 @@ class TestFind:
         assert "'age' is in the schema and in no row" in find(age="").notes[0]
 
 
+class TestSetAside:
+    """Rows that were set aside are in no statistics."""
+
+    def find(self, new_columns=(), **broken):
+        nothing = {"rows": {}, "least": None, "most": None, "values": {}, "unnamed": 0, "elsewhere": {}}
+        told = {name: nothing | report for name, report in broken.items()}
+        ingestion = {"rows": {"train": 80, "quarantined": 20}, "broken_rules": told, "new_columns": list(new_columns)}
+        return schema_changes.find({"train": dataset(*FITTING.values())}, schema_file.parse(SCHEMA), ["text"], ingestion)
+
+    @pytest.mark.parametrize(
+        ("broken", "line"),
+        [
+            (
+                {"channel": {"rows": {"domain": 20}, "values": {"fax": 20}}},
+                "channel/value=fax  add the value 'fax'  (20 rows, 20 of them set aside)",
+            ),
+            ({"age": {"rows": {"above": 1}, "most": 130.0}}, "age/max  max 120 -> 130  (130 was seen)"),
+            ({"fare": {"rows": {"below": 1}, "least": 0.25}}, "fare/min  min 0.5 -> 0.25  (0.25 was seen)"),
+            (
+                {"channel": {"rows": {"missing": 20}}},
+                "channel/presence  presence.min_fraction 1 -> 0.8  (20 rows without it were set aside)",
+            ),
+        ],
+    )
+    def test_what_they_need_is_proposed_all_the_same(self, broken, line):
+        found = self.find(**broken).changes
+        assert [change.line() for change in found] == [line]
+        assert schema_file.parse(schema_text.edit(SCHEMA, found)) == schema_changes.apply(schema_file.parse(SCHEMA), found)
+
+    def test_values_that_are_not_named_are_counted(self):
+        found = self.find(channel={"rows": {"domain": 20}, "unnamed": 20})
+        assert found.changes == ()
+        assert "20 rows were set aside with values of column 'channel' that are not named" in found.notes[0]
+
+    def test_columns_that_nobody_named_are_noted(self):
+        assert "Column 'colour' of the table is not in the schema (new_column)" in self.find(["colour"]).notes[0]
+
+
 class TestEdit:
     @pytest.mark.parametrize(
         ("changed", "old", "new"),
