@@ -96,6 +96,12 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--to", dest="to_node", metavar="NODE", help="stop after this node")
     run.add_argument("--no-cache", dest="cache", action="store_false", help="run every node, whatever earlier runs left")
     run.add_argument("--print-config", action="store_true", help="print the effective configuration and stop")
+    run.add_argument(
+        "--metadata",
+        metavar="URL",
+        help="keep a new root's ML Metadata in a database: mysql://USER@HOST:PORT/DATABASE, or env:NAME; the password is in "
+        "PARLANCE_METADATA_PASSWORD (default: a SQLite file in the root)",
+    )
 
     add_root(add("runs", _runs, "List the runs, newest first.", "parlance runs"))
 
@@ -195,6 +201,7 @@ def _run(options: argparse.Namespace) -> int:
     if options.output == "json":
         _print_json(record, result_stream)
     else:
+            metadata=options.metadata,
         progress_stream.write("\n" + "\n".join(progress.conclusion(record)) + "\n")
     return record.get("exit_code", _STATE_CODES.get(record["state"], 3))
 

@@ -18,6 +18,7 @@ from ml_metadata.metadata_store import metadata_store
 from ml_metadata.proto import metadata_store_pb2
 
 from components.errors import UsageError
+from pipeline.local import metadata_place
 from pipeline.records import Records
 
 ROOT_VARIABLE = "PARLANCE_ROOT"
@@ -114,16 +115,13 @@ def every(node_id: str, root: str | os.PathLike[str], pipeline: str) -> list[Res
 
 def _read(root: pathlib.Path, record: Mapping[str, Any]) -> Results:
     config = yaml.safe_load((root / "runs" / record["run_id"] / "config.yaml").read_text(encoding="utf-8"))
-    return Results(record, config, _artifacts(root / "metadata.db", record))
+    return Results(record, config, _artifacts(metadata_place.MetadataPlace(root), record))
 
 
-def _artifacts(database: pathlib.Path, record: Mapping[str, Any]) -> dict[tuple[str, str], pathlib.Path]:
-    if not database.exists():
-        raise UsageError(f"{database} is missing, so nobody knows where the artifacts of run {record['run_id']} are; run again")
-    connection = metadata_store_pb2.ConnectionConfig()
-    connection.sqlite.filename_uri = str(database)
-    connection.sqlite.connection_mode = metadata_store_pb2.SqliteMetadataSourceConfig.READONLY
-    store = metadata_store.MetadataStore(connection)
+def _artifacts(place: metadata_place.MetadataPlace, record: Mapping[str, Any]) -> dict[tuple[str, str], pathlib.Path]:
+    if place.address is None and not place.file.exists():
+        raise UsageError(f"{place.file} is missing, so nobody knows where the artifacts of run {record['run_id']} are; run again")
+    store = metadata_store.MetadataStore(place.config(read_only=True))
     run = store.get_context_by_type_and_name("pipeline_run", record["run_id"])
     executions = store.get_executions_by_context(run.id) if run else []
     nodes = {execution.id: _node_id(store, execution.id) for execution in executions if execution.last_known_state in _FINISHED}

@@ -45,6 +45,7 @@ class OneRun:
         self.root = root
         self.listener = listener
         connection = root.metadata_config()
+        root.metadata.check_owner(config.name)
         self.store = store.KeptOpen(connection)
         compiled = dag.compile_pipeline(config, root.path, connection, cache)
         # Everything that can be wrong with the request is known before the run has a folder.
@@ -64,12 +65,13 @@ class OneRun:
         self.news: queue.SimpleQueue[str | _Ended] = queue.SimpleQueue()
         self.started = time.time()
 
-    def execute(self, servers: fork_server.Servers) -> dict[str, Any]:
+    def execute(self, servers: fork_server.Servers, note: str | None = None) -> dict[str, Any]:
         """Runs the nodes and returns the run's record.
 
         Args:
           servers: Where executors' processes come from; the caller closes them.
         """
+          note: What the run's log begins with.
         (self.folder / "config.yaml").write_text(yaml.safe_dump(self.config.effective(), sort_keys=False, allow_unicode=True))
         records.write(self.folder, record.opening(self.run_id, self.config, self.folder))
         log_path = self.folder / "run.log"
@@ -79,6 +81,8 @@ class OneRun:
         logging.getLogger().addHandler(handler)
         logging.getLogger("absl").setLevel(logging.INFO)
         error: Exception | None = None
+        if note is not None:
+            logging.warning("%s", note)
         scratch = self.folder / "tmp"
         scratch.mkdir()
         try:

@@ -1,6 +1,6 @@
 """The root folder: everything that runs leave behind, and the rule that one run at a time writes there.
 
-<root>/metadata.db                  ML Metadata
+<root>/metadata.db                  ML Metadata, or metadata.address, which says in which database it is
 <root>/pipelines/<name>/<node>/     artifacts
 <root>/runs/<run id>/               run.json, run.log, config.yaml, report.html, slices/ (pages of segment values)
 <root>/serving/<name>/<version>/    servables (release.directory)
@@ -21,30 +21,34 @@ from typing import TYPE_CHECKING
 
 from components.errors import EnvironmentFailure
 from pipeline import records
+from pipeline.local import metadata_place
 
 if TYPE_CHECKING:
     from ml_metadata.proto import metadata_store_pb2
 
-_METADATA = "metadata.db"
-
 
 class Root:
-    """One root folder."""
+    """One root folder.
+
+    Attributes:
+      path: The folder.
+      runs: The folder of the runs' folders.
+      metadata: Where its ML Metadata is.
+    """
 
     def __init__(self, path: str | os.PathLike[str]):
         self.path = pathlib.Path(path).absolute()
         self.runs = self.path / "runs"
+        self.metadata = metadata_place.MetadataPlace(self.path)
 
     @property
     def is_new(self) -> bool:
         """Whether no run has begun here, so that nothing can be cached."""
-        return not (self.path / _METADATA).exists()
+        return not self.runs.is_dir() or not any(self.runs.iterdir())
 
     def metadata_config(self) -> metadata_store_pb2.ConnectionConfig:
         """Returns how to reach this root's ML Metadata."""
-        from tfx.orchestration import metadata
-
-        return metadata.sqlite_metadata_connection_config(str(self.path / _METADATA))
+        return self.metadata.config()
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
@@ -92,17 +96,26 @@ class Root:
                 records.write(self.runs / record["run_id"], {**record, "state": "failed", "error": "The run was killed"})
 
     def fail_unfinished(self) -> None:
-        """Marks executions that nobody works on any more as failed and removes what they wrote."""
+        """Marks executions of this root's runs that nobody works on any more as failed and removes what they wrote.
+
+        Other roots may share the database, and their runs may be at work.
+        """
         from ml_metadata.proto import metadata_store_pb2
+        from tfx.dsl.compiler import constants
         from tfx.orchestration import metadata
 
         states = metadata_store_pb2.Execution
+        # One that succeeded has left nothing open.
+        run_ids = [record["run_id"] for record in records.Records(self.path).all() if record["state"] != "succeeded"]
         with metadata.Metadata(self.metadata_config()) as connection:
-            unfinished = [e for e in connection.store.get_executions() if e.last_known_state in (states.NEW, states.RUNNING)]
+            store = connection.store
+            runs = [store.get_context_by_type_and_name(constants.PIPELINE_RUN_CONTEXT_TYPE_NAME, run_id) for run_id in run_ids]
+            executions = [execution for run in runs if run for execution in store.get_executions_by_context(run.id)]
+            unfinished = [e for e in executions if e.last_known_state in (states.NEW, states.RUNNING)]
             for execution in unfinished:
                 logging.warning("Execution %d was left unfinished; marking it failed", execution.id)
                 for output in self.path.glob(f"pipelines/*/*/*/{execution.id}"):
                     shutil.rmtree(output, ignore_errors=True)
                 execution.last_known_state = states.FAILED
             if unfinished:
-                connection.store.put_executions(unfinished)
+                store.put_executions(unfinished)

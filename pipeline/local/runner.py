@@ -40,6 +40,7 @@ def run(
     cache: bool = True,
     from_node: str | None = None,
     to_node: str | None = None,
+    metadata: str | None = None,
 ) -> dict[str, Any]:
     """Runs a pipeline and returns its record, which is also kept in the run's folder.
 
@@ -52,19 +53,23 @@ def run(
       cache: Whether results of earlier runs may be reused.
       from_node: Take everything before this node from the last run.
       to_node: Stop after this node.
+      metadata: Address of the database for a new root's ML Metadata, see `MetadataPlace.choose`; None: where it is, or the root's file.
 
     Raises:
       ParlanceError: The run could not start. Failures of nodes are in the record (`state`, `error`, `exit_code`).
     """
     with root.locked(), contextlib.closing(fork_server.Servers(WORKER_ENVIRONMENT)) as servers:
+        if metadata is not None:
+            root.metadata.choose(metadata)
         whole = from_node is None and to_node is None
         if whole and (root.is_new or not cache):
             servers.start()
         from pipeline.local import one_run
 
         try:
+            note = root.metadata.open()
             root.sweep()
-            return one_run.OneRun(config, root, listener, cache, from_node, to_node).execute(servers)
+            return one_run.OneRun(config, root, listener, cache, from_node, to_node).execute(servers, note)
         except ParlanceError:
             raise
         except Exception as error:
