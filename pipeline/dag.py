@@ -27,6 +27,7 @@ from components.evaluation.component import Evaluator
 from components.ingestion import source_path
 from components.ingestion.component import DatabaseExampleGen, ExampleGen, FileExampleGen
 from components.ingestion.options import DatabaseSource, FileSource
+from components.privacy import stored_columns
 from components.release.component import InfraValidator, Pusher
 from components.training.component import Trainer
 from components.transform.component import Transform
@@ -112,7 +113,7 @@ def compile_pipeline(
             "model": config.model.model_dump(mode="json"),
             "text": list(data.text),
             "label": data.label,
-            "redaction": config.privacy.rules(data.text).to_json(),
+            "redaction": config.privacy.rules(data.text, stored_columns.categories(schema, data.text, data.group)).to_json(),
             "code": code_fingerprint("training", "transform"),
         },
     )

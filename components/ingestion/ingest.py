@@ -50,6 +50,7 @@ from components.ingestion.options import (
     SqlSource,
     sample_name,
 )
+from components.privacy import stored_columns
 from components.privacy.batch import BatchRedactor
 from components.privacy.options import PrivacyOptions
 
@@ -59,6 +60,8 @@ SUMMARY_FILE = "summary.json"
 _MOST_SEGMENT_VALUES = 200
 
 _NO_SPLIT = -1
+
+PERSONAL_LABEL = "looks like personal data, and is not in the schema's domain"
 
 
 # A rule that more rows break says what is wrong with a table of which too little is left.
@@ -114,7 +117,8 @@ def ingest(
     started = time.monotonic()
     check_roles(options, schema)
     privacy = privacy or PrivacyOptions()
-    redactor = BatchRedactor(privacy, privacy.read_key())
+    categories = stored_columns.categories(schema, options.text, options.group)
+    redactor = BatchRedactor(privacy, privacy.read_key(), categories=categories)
     languages = language.LanguageColumn(options, schema)
     table = _Table(options, schema, paths, languages.optional)
     work = _ChunkWork(options, schema, splits.plan(options, table.scan), redactor, languages)
@@ -266,7 +270,13 @@ class _ChunkWork:
         read, spoken = self._languages.read(chunk.rows)
         rows = conform(read, self._schema, self._options, sieve, counts.broken)
         segments = {name: rows.column(name) for name in counts.tally.segment_columns}
+        if spoken is not None and self._languages.column not in segments:
+            segments[language.DETECTED] = spoken.detected
+        label = rows.column(self._options.label)
         rows = counts.redactor.redact(rows, self._options.text, segments)
+        # A class of its own for whatever was removed would be learned and answered.
+        personal = pc.not_equal(label, rows.column(self._options.label))
+        sieve.reject(personal, f"{self._options.label}: {PERSONAL_LABEL}")
         cells = row_hash.hash_columns(rows)
         hashes = row_hash.join(cells, rows.num_rows)
         plain = {name: near_duplicates.plain_form(rows.column(name)) for name in self._options.text}
@@ -278,7 +288,7 @@ class _ChunkWork:
         detected = None if spoken is None else {self._languages.text: spoken.detected}
         counts.texts.add(assigned, rows, plain, near, detected)
         if spoken is not None:
-            counts.languages.add(spoken, assigned != _NO_SPLIT)
+            counts.languages.add(self._languages.as_stored(spoken, rows), assigned != _NO_SPLIT)
         blocks = []
         for code in range(len(SPLITS)):
             part = rows.filter(pa.array(assigned == code))

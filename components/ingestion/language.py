@@ -24,6 +24,9 @@ from components.ingestion.options import DataOptions, LanguageOptions
 UNDETERMINED = "und"
 """ISO 639-3 for a language that is not known: of texts that say too little, and of rows without a text."""
 
+DETECTED = "language (detected)"
+"""What counts by detected language are listed under, where no column has it."""
+
 _MODULE = "py3langid.langid"
 _EXTRA = "pip install 'parlance-tfx[language]'"
 # Languages that its model was given under two names, and the one that data uses: Norwegian is Bokmål unless somebody says otherwise.
@@ -122,6 +125,11 @@ class LanguageColumn:
         return self._options.column if self._options is not None and self._options.fills else None
 
     @property
+    def column(self) -> str | None:
+        """The column of languages; None if there is none."""
+        return None if self._options is None else self._options.column
+
+    @property
     def text(self) -> str:
         """The text column that languages are told by."""
         return self._text
@@ -148,6 +156,18 @@ class LanguageColumn:
         if self._options.fills:
             rows = rows.set_column(rows.schema.get_field_index(name), name, pc.if_else(silent, detected, there))
         return rows, Spoken(detected, pc.if_else(silent, None, given))
+
+    def as_stored(self, spoken: Spoken, rows: pa.RecordBatch) -> Spoken:
+        """Returns what rows say of their languages once personal data was removed from them: anything may stand in such a column.
+
+        Args:
+          spoken: Of `read`.
+          rows: The same rows as they are stored.
+        """
+        if spoken.given is None or self.column is None:
+            return spoken
+        given = pc.if_else(spoken.given.is_valid(), pc.utf8_trim_whitespace(rows.column(self.column)), None)
+        return dataclasses.replace(spoken, given=given)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

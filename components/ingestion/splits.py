@@ -19,6 +19,7 @@ from components.errors import UsageError
 from components.ingestion import cells, row_hash
 from components.ingestion.options import SPLITS, DataOptions, Split
 from components.ingestion.quarantine import Sieve
+from serving.redaction import redact
 
 TRAIN, EVAL, TEST = range(len(SPLITS))
 
@@ -197,7 +198,7 @@ def _refuse_unknown_names(column: str, seen: Iterable[str]) -> None:
     unknown = sorted(set(seen) - NAMES.keys())
     if not unknown:
         return
-    shown = [repr(name) for name in unknown if len(name) <= _LONGEST_VALUE_SHOWN][:_MOST_VALUES_SHOWN]
+    shown = [repr(name) for name in unknown if len(name) <= _LONGEST_VALUE_SHOWN and redact(name) == name][:_MOST_VALUES_SHOWN]
     values = f": {', '.join(shown)}" if len(unknown) <= _MOST_VALUES_SHOWN and shown else ""
     raise UsageError(
         f"data.split.column {column!r} takes the values {', '.join(NAMES)}; received {len(unknown)} other value(s){values}."

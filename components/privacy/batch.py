@@ -1,6 +1,6 @@
 """Personal data removed from columns of rows, fast: most rows hold none, and for those regular expressions in C++ settle it.
 
-redactor = BatchRedactor(options, key)
+redactor = BatchRedactor(options, key, categories=stored_columns.categories(schema, ["text"], group=None))
 batch = redactor.redact(batch, ["text"], {"language": batch["language"]})
 redactor.audit()
 """
@@ -19,7 +19,18 @@ import pyarrow.compute as pc
 
 from components.errors import EnvironmentFailure, UsageError
 from components.privacy.options import PrivacyOptions
-from serving.redaction import UNUSUAL_RE2, Detector, MissingDetectorError, MissingKeyError, RedactionRules, Redactor, Trigger
+from serving.redaction import (
+    UNUSUAL_RE2,
+    Detector,
+    MissingDetectorError,
+    MissingKeyError,
+    RedactionRules,
+    Redactor,
+    Span,
+    Trigger,
+)
+from serving.redaction.categories import CategoryRedactor
+from serving.redaction.category_rule import CategoryRule
 
 # A segment with more values than this is no segment a person would read; the rarest are left out of the audit.
 _MOST_SEGMENT_VALUES = 200
@@ -27,21 +38,31 @@ _NO_VALUE = "(none)"
 
 
 class BatchRedactor:
-    """Removes personal data from columns of text, and counts what it removed. The result is the one-by-one `Redactor`'s."""
+    """Removes personal data from columns of text and of categories, and counts what it removed.
 
-    def __init__(self, options: PrivacyOptions, key: bytes | None = None, detectors: Iterable[Detector] | None = None):
+    The result is that of the one-by-one `Redactor` and `CategoryRedactor`.
+    """
+
+    def __init__(
+        self,
+        options: PrivacyOptions,
+        key: bytes | None = None,
+        detectors: Iterable[Detector] | None = None,
+        categories: Mapping[str, CategoryRule] | None = None,
+    ):
         """A redactor that has seen nothing yet.
 
         Args:
           options: The `privacy:` section.
           key: The key of hashes; None where there are none.
           detectors: Those beside the patterns; those that the section names a file for, if not given.
+          categories: The columns beside the texts, see `stored_columns.categories`; not used where the section names columns.
 
         Raises:
           EnvironmentFailure: The section hashes, and there is no key.
           UsageError: It names a detector that is not here, or the file of one that holds none.
         """
-        self._rules = options.rules(())
+        self._rules = options.rules((), categories)
         try:
             self._redactor = Redactor(self._rules, key=key, detectors=options.detectors() if detectors is None else detectors)
         except MissingKeyError as error:
@@ -49,7 +70,10 @@ class BatchRedactor:
         except MissingDetectorError as error:
             raise UsageError(f"privacy.redact: {error}") from error
         self._columns = options.columns
-        self._screens = _screens(self._redactor.triggers)
+        patterns = Redactor(self._rules.of_patterns(), key=key)
+        self._texts, self._patterns = _Finder(self._redactor), _Finder(patterns)
+        self._categories = {name: CategoryRedactor(rule, patterns, key) for name, rule in self._rules.categories.items()}
+        self._known = {name: pa.array(rule.known, pa.string()) for name, rule in self._rules.categories.items()}
         self._seen_columns: dict[str, None] = dict.fromkeys(options.columns or ())
         self._rows = self._redacted_rows = 0
         self._counts: dict[str, _Counts] = {}
@@ -91,17 +115,21 @@ class BatchRedactor:
         Raises:
           UsageError: A column is missing, or does not hold text.
         """
-        changed_rows: set[int] = set()
-        found: list[tuple[str, int, str]] = []
+        found: list[_Hits] = []
         for name in self._columns if self._columns is not None else text_columns:
             self._seen_columns[name] = None
             index = _text_column(batch, name)
-            column, spans = self._redact_column(batch.column(index))
-            if spans:
+            column, hits = self._redact_texts(name, batch.column(index))
+            if hits:
                 batch = batch.set_column(index, batch.schema.field(index), column)
-                changed_rows.update(spans)
-                found += [(name, row, entity) for row, entities in spans.items() for entity in entities]
-        self._count(batch.num_rows, changed_rows, found, segments or {})
+                found += hits
+        for name in self._categories:
+            index = _text_column(batch, name)
+            column, hits = self._redact_category(name, batch.column(index))
+            if hits:
+                batch = batch.set_column(index, batch.schema.field(index), column)
+                found += hits
+        self._count(batch.num_rows, found, segments or {})
         return batch
 
     def redact_value(self, value: str) -> str:
@@ -124,28 +152,110 @@ class BatchRedactor:
             "rules_sha256": self.rules.sha256(),
         }
 
-    def _redact_column(self, column: pa.Array) -> tuple[pa.Array, dict[int, list[str]]]:
-        """The column without personal data; entities by row, where there are any."""
-        rows = np.flatnonzero(self._worth_a_look(column))
-        if not len(rows):
-            return column, {}
-        texts = column.take(pa.array(rows)).to_pylist()
-        different = list(dict.fromkeys(texts))
-        every = self._redactor.find_all(different, self._fired(pa.array(different, column.type)))
-        spans = {text: found for text, found in zip(different, every, strict=True) if found}
+    def _redact_texts(self, name: str, column: pa.Array) -> tuple[pa.Array, list[_Hits]]:
+        """The column without personal data, and what was in it."""
+        rows, texts, spans = self._texts.find(column)
         if not spans:
-            return column, {}
+            return column, []
         replaced = {text: self._redactor.replace(text, found) for text, found in spans.items()}
         hits = [(int(row), text) for row, text in zip(rows, texts, strict=True) if text in spans]
         mask = np.zeros(len(column), bool)
         mask[[row for row, _ in hits]] = True
         values = pa.array([replaced[text] for _, text in hits], column.type)
+        by_entity: dict[str, list[int]] = collections.defaultdict(list)
+        for row, text in hits:
+            for span in spans[text]:
+                by_entity[span.entity].append(row)
         return (
             pc.replace_with_mask(column, pa.array(mask), values),
-            {row: [span.entity for span in spans[text]] for row, text in hits},
+            [_Hits(name, entity, np.array(of_entity)) for entity, of_entity in by_entity.items()],
         )
 
-    def _worth_a_look(self, column: pa.Array) -> np.ndarray:
+    def _redact_category(self, name: str, column: pa.Array) -> tuple[pa.Array, list[_Hits]]:
+        """The same of a column of categories: each value is looked at once, unless it is known."""
+        known, category = self._known[name], self._categories[name]
+        if len(known) and pc.all(pc.is_in(column, known), skip_nulls=True).as_py():
+            return column, []
+        encoded = column.dictionary_encode()
+        values = encoded.dictionary
+        unknown = np.flatnonzero(pc.invert(pc.is_in(values, known)).to_numpy(zero_copy_only=False))
+        places, texts, spans = self._patterns.find(values.take(pa.array(unknown)))
+        if not spans:
+            return column, []
+        # To avoid Python's work for each row where every row has one, as with numbers that look like a phone's.
+        codes = encoded.indices.fill_null(len(values)).to_numpy(zero_copy_only=False)
+        replaced = values.to_pylist()
+        times: dict[str, np.ndarray] = {}
+        for place, text in zip(unknown[places], texts, strict=True):
+            if text in spans:
+                replaced[place] = category.replace(text, spans[text])
+                for span in spans[text]:
+                    times.setdefault(span.entity, np.zeros(len(values) + 1, np.int64))[place] += 1
+        rows = np.arange(len(column))
+        return (
+            pa.array(replaced, column.type).take(encoded.indices),
+            [_Hits(name, entity, np.repeat(rows, counted[codes])) for entity, counted in times.items()],
+        )
+
+    def _count(self, rows: int, found: Sequence[_Hits], segments: Mapping[str, pa.Array]) -> None:
+        self._rows += rows
+        if not found:
+            return
+        changed = np.unique(np.concatenate([hits.rows for hits in found]))
+        self._redacted_rows += len(changed)
+        rows_of: dict[str, list[np.ndarray]] = collections.defaultdict(list)
+        for hits in found:
+            self._counts.setdefault(hits.entity, _Counts()).columns[hits.column] += len(hits.rows)
+            rows_of[hits.entity].append(hits.rows)
+        values = {name: self._shown(name, column.take(pa.array(changed))) for name, column in segments.items()}
+        for entity, parts in rows_of.items():
+            counts, hit = self._counts[entity], np.unique(np.concatenate(parts))
+            counts.rows += len(hit)
+            for name, (codes, shown) in values.items():
+                counted = np.bincount(codes[np.searchsorted(changed, hit)], minlength=len(shown))
+                for code in np.flatnonzero(counted):
+                    counts.segments[name][shown[code]] += int(counted[code])
+
+    def _shown(self, name: str, column: pa.Array) -> tuple[np.ndarray, list[str]]:
+        """A segment's value of each row, as an index into those that are shown: it may itself be an address, and most rows share a few."""
+        encoded = column.dictionary_encode()
+        redact = self._categories[name].redact if name in self._categories else self._redactor.redact
+        shown = [redact(str(value)) for value in encoded.dictionary.to_pylist()]
+        return encoded.indices.fill_null(len(shown)).to_numpy(zero_copy_only=False), [*shown, _NO_VALUE]
+
+
+class _Hits(NamedTuple):
+    """Personal data of one kind in one column.
+
+    Attributes:
+        column: The column.
+        entity: The kind.
+        rows: int [found], the row of each find.
+    """
+
+    column: str
+    entity: str
+    rows: np.ndarray
+
+
+class _Finder:
+    """Finds personal data in columns, without looking closely at what no detector would look at."""
+
+    def __init__(self, redactor: Redactor):
+        self._redactor = redactor
+        self._screens = _screens(redactor.triggers)
+
+    def find(self, column: pa.Array) -> tuple[np.ndarray, list[str], dict[str, list[Span]]]:
+        """Returns which texts were looked at, int [looked at], and what they are; and what is in texts that hold any."""
+        rows = np.flatnonzero(self.worth_a_look(column))
+        if not len(rows):
+            return rows, [], {}
+        texts = column.take(pa.array(rows)).to_pylist()
+        different = list(dict.fromkeys(texts))
+        every = self._redactor.find_all(different, self._fired(pa.array(different, column.type)))
+        return rows, texts, {text: found for text, found in zip(different, every, strict=True) if found}
+
+    def worth_a_look(self, column: pa.Array) -> np.ndarray:
         """Says for each text whether any detector would look at it; too often yes, never wrongly no."""
         worth = np.zeros(len(column), bool)
         rows = np.arange(len(column))
@@ -171,28 +281,6 @@ class BatchRedactor:
             matched = rows[_matches(texts, dataclasses.replace(trigger, digits=0).re2())]
             fired[trigger] = np.union1d(matched, unusual).tolist()
         return fired
-
-    def _count(self, rows: int, changed: set[int], found: list[tuple[str, int, str]], segments: Mapping[str, pa.Array]) -> None:
-        self._rows += rows
-        self._redacted_rows += len(changed)
-        if not found:
-            return
-        order = sorted(changed)
-        values: dict[str, dict[int, str]] = {}
-        for name, column in segments.items():
-            of_rows = column.take(pa.array(order, pa.int64())).to_pylist()
-            # A segment's value may itself be an address: whoever slices by customer has them. Most rows share a few values.
-            shown = {value: _NO_VALUE if value is None else self._redactor.redact(str(value)) for value in set(of_rows)}
-            values[name] = {row: shown[value] for row, value in zip(order, of_rows, strict=True)}
-        rows_of: dict[str, set[int]] = collections.defaultdict(set)
-        for column, row, entity in found:
-            self._counts.setdefault(entity, _Counts()).columns[column] += 1
-            rows_of[entity].add(row)
-        for entity, hit in rows_of.items():
-            counts = self._counts[entity]
-            counts.rows += len(hit)
-            for name, by_row in values.items():
-                counts.segments[name].update(by_row[row] for row in hit)
 
 
 @dataclasses.dataclass

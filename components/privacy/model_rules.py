@@ -28,7 +28,7 @@ def ship(rules: Mapping[str, Any], model_dir: str | os.PathLike[str]) -> bool:
       UsageError: A file that a detector is made from is not there any more, or another than when the run began.
     """
     parsed = RedactionRules.from_json(rules)
-    if not parsed.entities or not parsed.columns:
+    if not parsed.entities or not (parsed.columns or parsed.categories):
         return False
     path = pathlib.Path(model_dir) / FILE
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
@@ -13,6 +13,7 @@ from components.options import Options
 from components.privacy.detector_files import DetectorFile
 from serving import redaction
 from serving.redaction import ENTITIES, GROUPS, Detector, EntityRule, MissingKeyError, Mode, RedactionRules, tagger, words
+from serving.redaction.category_rule import CategoryRule
 
 TAGGER = tagger.NAME
 """The name of the trained tagger among detectors."""
@@ -45,8 +46,10 @@ class PrivacyOptions(Options):
       redact: What is removed: a list of entities, or entities with their options. `patterns` stands for all that patterns find,
         `national_id` for the identity numbers of all countries. Nothing, if not given.
       tagger: The SavedModel of a trained tagger, or the folder of its versions; needed for person, address and organisation.
-      key: Where the key of hashes is: `env:NAME`.
-      columns: The columns it is removed from; the text columns, if not given. Other columns of text may be named too.
+      key: Where the key of hashes is: `env:NAME`. With it, values of `data.group` that hold personal data become pseudonyms that no two
+        share, without it one of 4,096.
+      columns: The columns it is removed from, and no others. If not given, the text columns, and of what patterns find also every other
+        stored column of BYTES, but for values that the schema lists as its domain.
     """
 
     redact: dict[str, EntityOptions] = Field(default_factory=dict)
@@ -131,11 +134,12 @@ class PrivacyOptions(Options):
                 raise UsageError(f"privacy.tagger: {error}") from error
         return made
 
-    def rules(self, text_columns: Iterable[str]) -> RedactionRules:
+    def rules(self, text_columns: Iterable[str], categories: Mapping[str, CategoryRule] | None = None) -> RedactionRules:
         """Returns the rules as they are written into a model, every detector by name.
 
         Args:
           text_columns: The pipeline's; used where `columns` names none.
+          categories: The other stored columns, see `stored_columns.categories`; the same.
         """
         entities = {
             name: EntityRule(Mode(options.mode), options.detectors or detectors_of(name, options))
@@ -146,15 +150,17 @@ class PrivacyOptions(Options):
             files[TAGGER] = self.tagger
         columns = tuple(text_columns) if self.columns is None else self.columns
         needed = {detector for rule in entities.values() for detector in rule.detectors}
+        by_pattern = not needed.isdisjoint(redaction.DETECTORS)
         return RedactionRules(
             entities,
             columns,
             self.key,
             files={name: redaction.DetectorFile(file.path, file.sha256 or "") for name, file in files.items() if name in needed},
+            categories=dict(categories or {}) if self.columns is None and by_pattern else {},
         )
 
     def read_key(self) -> bytes | None:
-        """Reads the key of hashes from the environment; None where nothing is hashed.
+        """Reads the key of hashes and pseudonyms from the environment; None where none is named.
 
         Raises:
           EnvironmentFailure: It is not there, or too short to be a secret.

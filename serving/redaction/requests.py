@@ -8,19 +8,20 @@ the model carries. TensorFlow's own server cannot: what a graph has for it, repl
 that stand before, and no keyed hashes, so it would be other text than in training. There the caller does it, `Client(..., redact=...)`,
 and personal data does not even leave the caller's machine.
 
-Only the text columns that its rules name are touched:
-a category is one of a list, and whatever looks like a number in it belongs to it.
+Text columns are looked at by all detectors, the other columns that the rules name (categories) by patterns alone, and not where a value
+is one that the schema lists; see `serving.redaction.categories`. Columns that the rules do not name are left as they are.
 """
 
 from __future__ import annotations
 
 import pathlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from serving.redaction import tagger, words
+from serving.redaction.categories import CategoryRedactor
 from serving.redaction.detectors import Detector
 from serving.redaction.redactor import MissingDetectorError, Redactor
 from serving.redaction.rules import FILE, RedactionRules
@@ -36,8 +37,17 @@ class RequestRedactor:
     def __init__(self, rules: RedactionRules, *, key: bytes | None = None, detectors: Iterable[Detector] = ()):
         """A redactor for requests; see `Redactor`."""
         self.rules = rules
-        self._columns = frozenset(rules.columns)
         self._redactor = Redactor(rules, key=key, detectors=detectors)
+        patterns = Redactor(rules.of_patterns(), key=key)
+        self._change: dict[str, Callable[[str], str]] = {
+            **{name: CategoryRedactor(rule, patterns, key).redact for name, rule in rules.categories.items()},
+            **dict.fromkeys(rules.columns, self._redactor.redact),
+        }
+
+    @property
+    def names(self) -> frozenset[str]:
+        """The columns that it redacts."""
+        return frozenset(self._change)
 
     @classmethod
     def load(cls, version: pathlib.Path, *, detectors: Iterable[Detector] = ()) -> RequestRedactor | None:
@@ -80,31 +90,21 @@ class RequestRedactor:
         return self._redactor.redact(text)
 
     def columns(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
-        """Columns by name: text alone, in lists, or in arrays, as `str` or UTF-8. The others as they are."""
-        return {name: self.values(value) if name in self._columns else value for name, value in inputs.items()}
+        """Columns by name: values alone, in lists, or in arrays, as `str` or UTF-8. Those that the rules do not name as they are."""
+        return {name: self.values(name, value) if name in self._change else value for name, value in inputs.items()}
 
-    def values(self, value: Any) -> Any:
-        """One text column. What changes is a copy; what does not is the same object."""
-        if isinstance(value, str):
-            return self._redactor.redact(value)
-        if isinstance(value, bytes):
-            return self._encoded(value)
-        if isinstance(value, list | tuple):
-            return type(value)([self.values(entry) for entry in value])
-        if isinstance(value, np.ndarray) and value.dtype.kind in "OSU":
-            flat = value.ravel().tolist()
-            redacted = [self.values(entry) for entry in flat]
-            return value if redacted == flat else _array(redacted, value)
-        return value
+    def values(self, column: str, value: Any) -> Any:
+        """The values of one column. What changes is a copy; what does not is the same object.
+
+        Args:
+            column: One of `names`.
+            value: See `columns`.
+        """
+        return _changed(value, self._change[column])
 
     def examples(self, examples: Sequence[bytes]) -> Sequence[bytes]:
         """Serialized tf.Examples. What does not parse is left as it is, for the model to refuse."""
         return [self._example(example) for example in examples]
-
-    def _encoded(self, value: bytes) -> bytes:
-        text = value.decode("utf-8", "surrogateescape")
-        redacted = self._redactor.redact(text)
-        return value if redacted == text else redacted.encode("utf-8", "surrogateescape")
 
     def _example(self, serialized: bytes) -> bytes:
         from google.protobuf.message import DecodeError
@@ -116,13 +116,33 @@ class RequestRedactor:
         except DecodeError:
             return serialized
         changed = False
-        for name in self._columns & set(example.features.feature):
+        for name in self._change.keys() & set(example.features.feature):
             values = example.features.feature[name].bytes_list.value
-            redacted = [self._encoded(value) for value in values]
+            redacted = [_encoded(value, self._change[name]) for value in values]
             if redacted != list(values):
                 values[:] = redacted
                 changed = True
         return example.SerializeToString() if changed else serialized
+
+
+def _changed(value: Any, change: Callable[[str], str]) -> Any:
+    if isinstance(value, str):
+        return change(value)
+    if isinstance(value, bytes):
+        return _encoded(value, change)
+    if isinstance(value, list | tuple):
+        return type(value)([_changed(entry, change) for entry in value])
+    if isinstance(value, np.ndarray) and value.dtype.kind in "OSU":
+        flat = value.ravel().tolist()
+        redacted = [_changed(entry, change) for entry in flat]
+        return value if redacted == flat else _array(redacted, value)
+    return value
+
+
+def _encoded(value: bytes, change: Callable[[str], str]) -> bytes:
+    text = value.decode("utf-8", "surrogateescape")
+    redacted = change(text)
+    return value if redacted == text else redacted.encode("utf-8", "surrogateescape")
 
 
 def _array(values: list[Any], like: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:

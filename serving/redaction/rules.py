@@ -12,13 +12,14 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from serving.redaction import forms, introduced, national_ids
+from serving.redaction.category_rule import CategoryRule
 from serving.redaction.detectors import Detector
 
 FILE = "assets.extra/redaction.json"
 """Where a SavedModel carries its rules."""
 
-FORMAT = 1
-"""Of the rules' JSON."""
+FORMAT = 2
+"""Of the rules' JSON. Format 1 has no categories, and is still read."""
 
 REVISION = 1
 """Of the detectors: a number up whenever one of them finds something else than before."""
@@ -93,6 +94,7 @@ class RedactionRules:
     Attributes:
         entities: What is removed, and how.
         columns: The text columns they are for.
+        categories: The other columns they are for, in which patterns alone look for personal data.
         key: Where the key of hashes is, `env:NAME`; never the key.
         revision: Of the detectors that the rules were made for.
         files: By name of the detector that is made from it.
@@ -103,6 +105,7 @@ class RedactionRules:
     key: str | None = None
     revision: int = REVISION
     files: Mapping[str, DetectorFile] = dataclasses.field(default_factory=dict)
+    categories: Mapping[str, CategoryRule] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for entity, rule in self.entities.items():
@@ -131,6 +134,12 @@ class RedactionRules:
             )
         return cls({name: EntityRule(detectors=ENTITIES[name]) for name in names}, tuple(columns))
 
+    def of_patterns(self) -> RedactionRules:
+        """Returns the rules for columns that are no text: what patterns find, without taggers and lists of words."""
+        patterns = {name: tuple(filter(DETECTORS.__contains__, rule.detectors)) for name, rule in self.entities.items()}
+        entities = {name: EntityRule(self.entities[name].mode, found) for name, found in patterns.items() if found}
+        return dataclasses.replace(self, entities=entities, files={})
+
     def to_json(self) -> dict[str, Any]:
         """Returns the rules as plain JSON values."""
         return {
@@ -143,6 +152,9 @@ class RedactionRules:
                 for entity, rule in sorted(self.entities.items())
             },
             **({"files": {name: dataclasses.asdict(file) for name, file in sorted(self.files.items())}} if self.files else {}),
+            "categories": {
+                name: {"known": list(rule.known), "pseudonym": rule.pseudonym} for name, rule in sorted(self.categories.items())
+            },
         }
 
     @classmethod
@@ -152,15 +164,19 @@ class RedactionRules:
         Raises:
             ValueError: It is nothing of the kind, or of a newer format.
         """
-        if not isinstance(values, Mapping) or values.get("format") != FORMAT:
+        if not isinstance(values, Mapping) or values.get("format") not in range(1, FORMAT + 1):
             found = values.get("format") if isinstance(values, Mapping) else type(values).__name__
-            raise ValueError(f"redaction rules are JSON of format {FORMAT}; received {found!r}")
+            raise ValueError(f"redaction rules are JSON of format 1 to {FORMAT}; received {found!r}")
         try:
             entities = {
                 entity: EntityRule(Mode(rule["mode"]), tuple(rule["detectors"])) for entity, rule in values["entities"].items()
             }
             files = {name: DetectorFile(file["path"], file["sha256"]) for name, file in values.get("files", {}).items()}
-            return cls(entities, tuple(values["columns"]), values["key"], int(values["revision"]), files)
+            categories = {
+                name: CategoryRule(tuple(rule["known"]), bool(rule["pseudonym"]))
+                for name, rule in values.get("categories", {}).items()
+            }
+            return cls(entities, tuple(values["columns"]), values["key"], int(values["revision"]), files, categories)
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"these are no redaction rules: {type(error).__name__} at {error}") from error
 
@@ -178,14 +194,14 @@ class RedactionRules:
         return cls.from_json(json.loads(content))
 
     def read_key(self, environment: Mapping[str, str] = os.environ) -> bytes | None:
-        """Reads the key of hashes from where the rules say it is; None where nothing is hashed.
+        """Reads the key of hashes and pseudonyms from where the rules say it is; None where they name none.
 
         Raises:
             MissingKeyError: It is not there, or is too short to be a secret.
         """
-        if all(rule.mode is not Mode.HASH for rule in self.entities.values()):
+        if self.key is None:
             return None
-        name = (self.key or "").removeprefix("env:")
+        name = self.key.removeprefix("env:")
         key = environment.get(name, "").encode("utf-8", "surrogateescape")
         if len(key) < FEWEST_KEY_BYTES:
             raise MissingKeyError(

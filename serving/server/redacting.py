@@ -2,8 +2,8 @@
 
     model = redacting(runtime.load(path, options), path)
 
-Which strings are text is told by the rules: inputs of a signature that are named like a text column, and the features of that name in
-serialized tf.Examples, which are what signatures without such an input take. Categories are left as they are.
+Which strings are looked at is told by the rules: inputs of a signature that are named like one of their columns, and the features of that
+name in serialized tf.Examples, which are what signatures without such an input take.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ DetectorLoader = Callable[[pathlib.Path], Sequence[Detector]]
 
 
 class RedactingModel:
-    """A model whose text inputs are redacted before it runs.
+    """A model whose inputs are redacted before it runs.
 
     Attributes:
         signatures, tags, tensorflow_version: See `LoadedModel`.
@@ -47,7 +47,7 @@ class RedactingModel:
         self.redactor = redactor
         self._model = model
         self._detectors = tuple(detectors)
-        self._texts, self._examples = _text_inputs(model.signatures, frozenset(redactor.rules.columns))
+        self._columns, self._examples = _redacted_inputs(model.signatures, redactor.names)
 
     def run(self, feeds: Mapping[str, Any], fetches: Sequence[str], timeout_ms: int = 0) -> list[Tensor]:
         """See `LoadedModel`."""
@@ -60,7 +60,7 @@ class RedactingModel:
             detector.close()
 
     def _redacted(self, name: str, value: Any) -> Any:
-        if name not in self._texts and name not in self._examples:
+        if name not in self._columns and name not in self._examples:
             return value
         if isinstance(value, Tensor):
             tensor = value
@@ -74,7 +74,8 @@ class RedactingModel:
         if tensor.array.dtype != object:
             return value
         sent = tensor.array.ravel().tolist()
-        kept = self.redactor.values(sent) if name in self._texts else self.redactor.examples(sent)
+        column = self._columns.get(name)
+        kept = self.redactor.examples(sent) if column is None else self.redactor.values(column, sent)
         if kept == sent:
             return value
         array = np.empty(len(kept), object)
@@ -115,15 +116,15 @@ def redacting(model: LoadedModel, path: pathlib.Path, load_detectors: DetectorLo
     return RedactingModel(model, redactor, detectors)
 
 
-def _text_inputs(signatures: Mapping[str, Any], columns: frozenset[str]) -> tuple[frozenset[str], frozenset[str]]:
-    """Names of the tensors that take text, and of those that take serialized tf.Examples."""
-    texts: set[str] = set()
+def _redacted_inputs(signatures: Mapping[str, Any], columns: frozenset[str]) -> tuple[dict[str, str], frozenset[str]]:
+    """The columns that tensors hold, by the tensors' names; and the names of tensors that hold serialized tf.Examples."""
+    held: dict[str, str] = {}
     examples: set[str] = set()
     for signature in signatures.values():
         named = columns & set(signature.inputs)
-        texts.update(signature.inputs[alias].name for alias in named)
+        held.update((signature.inputs[alias].name, alias) for alias in named)
         if not named:
             examples.update(
                 info.name for info in signature.inputs.values() if info.dtype in (DataType.DT_STRING, DataType.DT_INVALID)
             )
-    return frozenset(texts), frozenset(examples - texts)
+    return held, frozenset(examples - held.keys())

@@ -143,6 +143,12 @@ class TestByColumn:
         assert set(assigned[1::2]) == {"test"}
         assert set(assigned[::2]) == {"train", "eval"}
 
+    def test_personal_data_in_the_column_of_splits_is_not_quoted(self):
+        columns = {"text": ["message"] * 3, "fold": ["train", "fold1", "ann@example.org"]}
+        with pytest.raises(UsageError, match="received 2 other value.*: 'fold1'[.]") as error:
+            assign(options(**self.BY_COLUMN), batches_of([3], **columns))
+        assert "example" not in str(error.value)
+
     def test_unknown_names_are_an_error_that_lists_them(self):
         with pytest.raises(UsageError, match="takes the values train, .*; received 2 other value.*: 'fold1', 'fold2'"):
             assign(options(**self.BY_COLUMN), batches_of([3], fold=["train", "fold1", "fold2"]))

@@ -8,6 +8,7 @@ from components.errors import EnvironmentFailure, UsageError
 from components.privacy.batch import BatchRedactor
 from components.privacy.options import PrivacyOptions
 from serving.redaction import DETECTORS, Detector, Redactor, Span
+from serving.redaction.category_rule import CategoryRule
 
 PATTERNS = PrivacyOptions(redact=["patterns"])
 TEXTS = ["mail ann@example.org or bob@example.org", "turn on the light", None, "", "call 030/1234567", "4111 1111 1111 1111"]
@@ -93,6 +94,73 @@ class TestRedact:
             BatchRedactor(PATTERNS).redact(batch(["x"], n=[1]), ["n"])
 
 
+class TestCategories:
+    CATEGORIES = {"plan": CategoryRule(("asp.net", "basic")), "chat": CategoryRule(pseudonym=True), "note": CategoryRule()}
+
+    def redact(self, columns, options=PATTERNS, **settings):
+        redactor = BatchRedactor(options, categories=self.CATEGORIES, **settings)
+        rows = pa.RecordBatch.from_pydict({name: pa.array(values, pa.string()) for name, values in columns.items()})
+        return redactor.redact(rows, ["text"]).to_pydict(), redactor
+
+    def test_each_by_its_rule(self):
+        columns = {
+            "text": ["a@b.org", "x", None, "asp.net"],
+            "plan": ["asp.net", "basic", None, "a@b.org"],
+            "chat": ["+49 30 5550 1234", "+49 30 5550 1235", "+49 30 5550 1234", None],
+            "note": ["asp.net", "my card is 4111 1111 1111 1111", "my card is 4111 1111 1111 1111", ""],
+        }
+        redacted, redactor = self.redact(columns)
+        assert redacted["text"] == ["[email]", "x", None, "[url]"]
+        assert redacted["plan"] == ["asp.net", "basic", None, "[email]"]
+        first, second, again, missing = redacted["chat"]
+        assert first == again != second
+        assert missing is None
+        assert redacted["note"] == ["[url]", "my card is [card]", "my card is [card]", ""]
+        audit = redactor.audit()
+        assert (audit["rows"], audit["redacted_rows"]) == (4, 4)
+        assert audit["entities"]["card"]["columns"] == {"note": 2}
+        assert audit["entities"]["phone"] | {"segments": {}} == {
+            "mode": "placeholder",
+            "found": 3,
+            "rows": 3,
+            "columns": {"chat": 3},
+            "segments": {},
+        }
+        assert audit["entities"]["email"]["columns"] == {"plan": 1, "text": 1}
+
+    def test_found_twice_in_a_value_is_counted_twice_and_in_one_row(self):
+        _, redactor = self.redact(
+            {"text": ["x"] * 3, "plan": ["basic"] * 3, "chat": ["x"] * 3, "note": ["a@b.org, c@d.org", "-", "a@b.org, c@d.org"]}
+        )
+        email = redactor.audit()["entities"]["email"]
+        assert (email["found"], email["rows"]) == (4, 2)
+
+    def test_a_tagger_is_not_asked_about_them(self):
+        options = PrivacyOptions(redact=["person", "email"], tagger="tagger")
+        redacted, _ = self.redact(
+            {"text": ["Ann is here"], "plan": ["Ann"], "chat": ["Ann"], "note": ["Ann a@b.org"]}, options, detectors=[Names()]
+        )
+        assert redacted == {"text": ["[person] is here"], "plan": ["Ann"], "chat": ["Ann"], "note": ["Ann [email]"]}
+
+    def test_columns_that_are_named_are_the_only_ones(self):
+        columns = {"text": ["a@b.org"], "plan": ["a@b.org"], "chat": ["a@b.org"], "note": ["a@b.org"]}
+        redacted, redactor = self.redact(columns, PrivacyOptions(redact=["email"], columns=("text", "note")))
+        assert redacted == {**columns, "text": ["[email]"], "note": ["[email]"]}
+        assert redactor.rules.categories == {}
+
+    def test_without_rules_or_patterns_nothing_happens_to_them(self):
+        columns = {"text": ["Ann"], "plan": ["a@b.org"], "chat": ["a@b.org"], "note": ["a@b.org"]}
+        assert self.redact(columns, PrivacyOptions())[0] == columns
+        tagged = PrivacyOptions(redact=["person"], tagger="tagger")
+        assert self.redact(columns, tagged, detectors=[Names()])[0] == {**columns, "text": ["[person]"]}
+
+    def test_segments_are_shown_as_they_are_stored(self):
+        redactor = BatchRedactor(PATTERNS, categories=self.CATEGORIES)
+        rows = batch(["a@b.org"] * 3, plan=["asp.net", "c@d.org", "basic"], chat=["x"] * 3, note=["x"] * 3)
+        redactor.redact(rows, ["text"], {"plan": rows.column("plan")})
+        assert redactor.audit()["entities"]["email"]["segments"] == {"plan": {"asp.net": 1, "[email]": 1, "basic": 1}}
+
+
 class TestIsWhatOneByOneWouldBe:
     """The screening in C++ must let through whatever a detector finds."""
 
@@ -155,7 +223,7 @@ class TestIsWhatOneByOneWouldBe:
 
     def test_a_few_digits_alone_are_not_worth_a_look(self):
         texts = pa.array(["set the timer to 53 minutes and 20 seconds", "my pan is ABCPE1234F", "rssmra 85t10 a562s"])
-        assert BatchRedactor(PATTERNS)._worth_a_look(texts).tolist() == [False, True, True]
+        assert BatchRedactor(PATTERNS)._texts.worth_a_look(texts).tolist() == [False, True, True]
 
 
 class TestAudit:

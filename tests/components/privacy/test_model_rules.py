@@ -4,6 +4,7 @@ from components.errors import UsageError
 from components.privacy import model_rules
 from components.privacy.options import PrivacyOptions
 from serving.redaction import FILE, RedactionRules
+from serving.redaction.category_rule import CategoryRule
 from serving.redaction.requests import RequestRedactor
 
 
@@ -17,6 +18,12 @@ def test_what_training_ships_serving_reads(tmp_path):
 def test_rules_that_remove_nothing_are_not_shipped(tmp_path, rules):
     assert not model_rules.ship(rules.to_json(), tmp_path)
     assert not list(tmp_path.iterdir())
+
+
+def test_rules_for_categories_alone_are_shipped(tmp_path):
+    rules = PrivacyOptions(redact=["email"]).rules([], {"plan": CategoryRule()})
+    assert model_rules.ship(rules.to_json(), tmp_path)
+    assert RequestRedactor.load(tmp_path).columns({"plan": "a@b.org"}) == {"plan": "[email]"}
 
 
 def test_what_detectors_are_made_from_travels_with_the_model(tmp_path):

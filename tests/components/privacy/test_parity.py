@@ -4,9 +4,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from components.privacy import model_rules
+from components.privacy import model_rules, stored_columns
 from components.privacy.batch import BatchRedactor
 from components.privacy.options import PrivacyOptions
+from components.validation import schema_file
 from serving.messages import DataType
 from serving.redaction.requests import RequestRedactor
 from serving.server.redacting import redacting
@@ -23,6 +24,8 @@ TEXTS = [
     "كلمة 今日は naïve",
     "",
 ]
+
+DOMAINS = {"channel": 'string_domain { value: "asp.net" value: "web" }', "note": "", "chat": ""}
 
 
 @pytest.mark.parametrize("mode", ["placeholder", "mask", "hash"])
@@ -45,3 +48,37 @@ def test_stored_and_served_text_are_equal(mode, tmp_path, monkeypatch):
     assert [value.decode() for value in inner.runs[0]["text:0"]] == stored
 
     assert RequestRedactor.load(tmp_path).columns({"text": TEXTS})["text"] == stored
+
+
+@pytest.mark.parametrize("mode", ["placeholder", "hash"])
+def test_stored_and_served_categories_are_equal(mode, tmp_path, monkeypatch):
+    """Whatever stands in a column: the rules are those that the run writes into the model, made from the schema apart from ingestion."""
+    monkeypatch.setenv("REDACTION_KEY", KEY)
+    options = PrivacyOptions(
+        redact={entity: {"mode": mode} for entity in ("email", "phone", "card", "iban", "password", "url")},
+        key="env:REDACTION_KEY",
+    )
+    schema = schema_file.parse(
+        "\n".join(f'feature {{ name: "{name}" type: BYTES {domain} }}' for name, domain in {**DOMAINS, "text": ""}.items())
+    )
+    columns = {name: [*TEXTS, "asp.net", "web", "4006381333931"] for name in (*DOMAINS, "text")}
+    categories = stored_columns.categories(schema, ["text"], "chat")
+    ingested = BatchRedactor(options, key=options.read_key(), categories=categories)
+    rows = ingested.redact(pa.RecordBatch.from_pydict(columns), ["text"])
+    stored = rows.to_pydict()
+    assert stored["channel"][len(TEXTS) :] == ["asp.net", "web", "[phone]" if mode == "placeholder" else stored["text"][-1]]
+    assert stored["chat"][0].startswith("[id:")
+    assert stored["note"] == stored["text"] != TEXTS
+
+    rules = options.rules(["text"], categories)
+    assert ingested.rules == rules
+    model_rules.ship(rules.to_json(), tmp_path)
+    raw = signature({name: f"{name}:0" for name in columns}, {"echo": "echo:0"})
+    for name in columns:
+        raw.inputs[name].dtype = DataType.DT_STRING
+    inner = FakeModel(lambda feeds: {"echo:0": feeds["text:0"]}, {"serving_default": raw})
+    sent = {f"{name}:0": np.array([value.encode() for value in values], object) for name, values in columns.items()}
+    redacting(inner, tmp_path).run({name: Tensor.of(values, DataType.DT_STRING) for name, values in sent.items()}, ["echo:0"])
+    seen = {name: [value.decode() for value in inner.runs[0][f"{name}:0"]] for name in columns}
+    assert seen == stored
+    assert RequestRedactor.load(tmp_path).columns(columns) == stored

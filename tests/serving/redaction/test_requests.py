@@ -1,8 +1,12 @@
+import dataclasses
+
 import numpy as np
 import pytest
 
 from serving.messages import Example
 from serving.redaction import FILE, DetectorFile, EntityRule, MissingDetectorError, MissingKeyError, RedactionRules
+from serving.redaction.categories import pseudonym
+from serving.redaction.category_rule import CategoryRule
 from serving.redaction.requests import RequestRedactor
 
 REDACTOR = RequestRedactor(RedactionRules.of(["email", "phone"], ["text"]))
@@ -34,10 +38,24 @@ def test_text_in_any_shape_of_python(value, redacted):
 @pytest.mark.parametrize("dtype", [object, "S", "U"])
 def test_arrays(dtype):
     sent = np.array([["a@b.org"], ["light"]], dtype)
-    redacted = REDACTOR.values(sent)
+    redacted = REDACTOR.values("text", sent)
     assert redacted.shape == (2, 1)
     assert [value if isinstance(value, str) else value.decode() for value in redacted.ravel()] == ["[email]", "light"]
     assert sent.ravel()[0] in ("a@b.org", b"a@b.org")
+
+
+def test_categories_are_what_the_rules_of_their_columns_say():
+    rules = RedactionRules.of(["email", "phone"], ["text"])
+    rules = dataclasses.replace(rules, categories={"plan": CategoryRule(("c@d.org",)), "chat": CategoryRule(pseudonym=True)})
+    redactor = RequestRedactor(rules)
+    inputs = {"text": "c@d.org", "plan": ["a@b.org", "c@d.org", "basic"], "chat": np.array([b"030/1234567"], object)}
+    redacted = redactor.columns({**inputs, "other": "a@b.org"})
+    assert (redacted["text"], redacted["plan"]) == ("[email]", ["[email]", "c@d.org", "basic"])
+    assert redacted["chat"].tolist() == [pseudonym("030/1234567", None).encode()]
+    assert redacted["other"] == "a@b.org"
+    [sent] = redactor.examples([example(text="c@d.org", plan="a@b.org", other="a@b.org")])
+    features = Example.FromString(sent).features.feature
+    assert [features[name].bytes_list.value[0] for name in ("text", "plan", "other")] == [b"[email]", b"[email]", b"a@b.org"]
 
 
 def test_other_columns_are_left_alone():

@@ -1,9 +1,11 @@
+import dataclasses
 import json
 import pickle
 
 import pytest
 
 from serving.redaction import DETECTORS, ENTITIES, GROUPS, DetectorFile, EntityRule, MissingKeyError, Mode, RedactionRules, expand
+from serving.redaction.category_rule import CategoryRule
 
 HASHED = {"email": EntityRule(Mode.HASH, ("email_address",))}
 
@@ -17,6 +19,18 @@ class TestRules:
         assert RedactionRules.from_json(json.loads(json.dumps(rules.to_json()))) == rules
         assert pickle.loads(pickle.dumps(rules)) == rules
         assert RedactionRules.loads(rules.dumps()).sha256() == rules.sha256()
+
+    def test_categories_are_part_of_the_rules(self):
+        plain = RedactionRules.of(["email"], ["text"])
+        rules = dataclasses.replace(plain, categories={"plan": CategoryRule(("basic",)), "chat": CategoryRule(pseudonym=True)})
+        assert RedactionRules.loads(rules.dumps()) == rules
+        assert rules.sha256() != plain.sha256()
+
+    def test_those_of_a_model_from_before_categories_are_read(self):
+        rules = RedactionRules.of(["email"], ["text"])
+        before = {**rules.to_json(), "format": 1}
+        del before["categories"]
+        assert RedactionRules.from_json(before) == rules
 
     def test_equal_rules_have_equal_hashes_and_others_do_not(self):
         assert RedactionRules.of(["email", "card"]).sha256() == RedactionRules.of(["card", "email"]).sha256()
@@ -45,7 +59,7 @@ class TestRules:
             (lambda: RedactionRules({"email": EntityRule()}), "no detector is named for email"),
             (lambda: RedactionRules(HASHED), "hashes need a key; received none for email"),
             (lambda: RedactionRules(HASHED, key="hunter2"), "is not written down itself"),
-            (lambda: RedactionRules.from_json({"format": 2}), "JSON of format 1; received 2"),
+            (lambda: RedactionRules.from_json({"format": 3}), "JSON of format 1 to 2; received 3"),
             (lambda: RedactionRules.loads(b"[]"), "received 'list'"),
             (lambda: RedactionRules.from_json({"format": 1, "entities": []}), "these are no redaction rules"),
         ],

@@ -1,3 +1,4 @@
+import dataclasses
 import logging
 
 import numpy as np
@@ -6,6 +7,7 @@ import pytest
 from serving import tensors
 from serving.messages import DataType, Example, TensorProto
 from serving.redaction import FILE, RedactionRules
+from serving.redaction.category_rule import CategoryRule
 from serving.redaction.requests import RequestRedactor
 from serving.server.errors import ServingError, StatusCode
 from serving.server.redacting import RedactingModel, redacting
@@ -59,7 +61,17 @@ def test_shapes_stay(model, inner):
     assert inner.runs[0]["in_text:0"].tolist() == [[b"[email]"], [b"on"]]
 
 
-def test_categories_and_numbers_are_left_alone(model, inner):
+def test_each_input_is_redacted_by_the_rule_of_its_column(inner):
+    rules = dataclasses.replace(RULES, categories={"plan": CategoryRule(("c@d.org",)), "n": CategoryRule()})
+    model = RedactingModel(inner, RequestRedactor(rules))
+    numbers = Tensor.of([1.5])
+    model.run({"in_text:0": strings("c@d.org", "on"), "in_plan:0": strings("a@b.org", "c@d.org"), "in_n:0": numbers}, [])
+    assert inner.runs[0]["in_text:0"].tolist() == [b"[email]", b"on"]
+    assert inner.runs[0]["in_plan:0"].tolist() == [b"[email]", b"c@d.org"]
+    assert inner.runs[0]["in_n:0"].tolist() == [1.5]
+
+
+def test_columns_without_rules_and_numbers_are_left_alone(model, inner):
     model.run({"in_text:0": strings("x"), "in_plan:0": strings("a@b.org"), "in_n:0": Tensor.of([1.5])}, [])
     assert inner.runs[0]["in_plan:0"].tolist() == [b"a@b.org"]
     assert inner.runs[0]["in_n:0"].tolist() == [1.5]
