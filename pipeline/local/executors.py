@@ -44,6 +44,11 @@ class WorkerProcess:
         self._answers: BinaryIO | None = None
         self._interrupted = threading.Event()
 
+    @property
+    def process_id(self) -> int | None:
+        """The process, if it has been started."""
+        return self._process.pid if self._process is not None else None
+
     def start(self, executor: str | None = None, cloud: bool = False) -> None:
         """Starts the process, so that its imports are done when the first executor comes. Does nothing if it runs already.
 
@@ -191,20 +196,21 @@ class Workers:
         if heavy := self._plan.heavy_from(invocation.pipeline_node.node_info.id):
             self.servers.heavy.start(heavy)
         self._watch.start()
-        with self._room.place(lambda: self.interrupted):
-            return self._run(lean, spec, invocation)
+        with self._room.place(lambda: self.interrupted) as place:
+            return self._run(place, lean, spec, invocation)
 
-    def _run(self, lean: bool, spec: Any, invocation: Any) -> execution_result_pb2.ExecutorOutput:
+    def _run(self, place: room.Place, lean: bool, spec: Any, invocation: Any) -> execution_result_pb2.ExecutorOutput:
         request = worker.Request.of(spec, invocation)
         if not lean and executor_imports.asks_for_cloud(request.spec, request.invocation):
-            return self._spawn_for(lean, spec, invocation)
+            return self._spawn_for(place, lean, spec, invocation)
         try:
             fork = (self.servers.lean if lean else self.servers.heavy).fork(request.executor)
         except fork_server.ForkRefusedError as refusal:
             if self.interrupted:
                 raise Interrupted from None
             logging.warning("%s gets a process of its own from scratch: %s", request.executor, refusal)
-            return self._spawn_for(lean, spec, invocation)
+            return self._spawn_for(place, lean, spec, invocation)
+        place.process = fork.pid
         with contextlib.closing(fork), self._interruptible(fork):
             try:
                 worker.send(fork.stream, request)
@@ -216,9 +222,11 @@ class Workers:
             self._watch.look()
         return self._output(answer)
 
-    def _spawn_for(self, lean: bool, spec: Any, invocation: Any) -> execution_result_pb2.ExecutorOutput:
+    def _spawn_for(self, place: room.Place, lean: bool, spec: Any, invocation: Any) -> execution_result_pb2.ExecutorOutput:
         process = WorkerProcess(self._log, self._environment, lean)
         with contextlib.closing(process), self._interruptible(process):
+            process.start()
+            place.process = process.process_id
             return process.run(spec, invocation)
 
     def _output(self, answer: Mapping[str, Any]) -> execution_result_pb2.ExecutorOutput:

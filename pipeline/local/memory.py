@@ -26,6 +26,15 @@ def available_mib() -> float:
 
 def of_tree_mib(process: int) -> float:
     """Returns the memory of a process and of all below it; pages that they share count once (proportional set size)."""
+    return _sum_of_tree_mib(process, ("Pss:",))
+
+
+def own_of_tree_mib(process: int) -> float:
+    """Returns the memory that a process and all below it share with nobody, which is what they have taken since they were forked."""
+    return _sum_of_tree_mib(process, ("Private_Clean:", "Private_Dirty:"))
+
+
+def _sum_of_tree_mib(process: int, kinds: tuple[str, ...]) -> float:
     total, waiting = 0, [process]
     while waiting:
         one = waiting.pop()
@@ -35,7 +44,7 @@ def of_tree_mib(process: int) -> float:
                 with open(f"/proc/{one}/task/{task}/children", encoding="ascii") as file:
                     waiting += map(int, file.read().split())
             with open(f"/proc/{one}/smaps_rollup", encoding="ascii") as file:
-                total += next(int(line.split()[1]) for line in file if line.startswith("Pss:"))
+                total += sum(int(line.split()[1]) for line in file if line.startswith(kinds))
     return total / 1024
 
 

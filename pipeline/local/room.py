@@ -15,38 +15,57 @@ _LEAST_MIB = 1024.0
 _SECONDS_BETWEEN_LOOKS = 0.5
 
 
+class Place:
+    """An executor's place.
+
+    Attributes:
+      process: The process it runs in, which leads all that it starts; None while it has none.
+    """
+
+    def __init__(self) -> None:
+        self.process: int | None = None
+
+
 class Room:
     """Places for executors. Used from several threads."""
 
-    def __init__(self, cores: int | None = None, available_mib: Callable[[], float] = memory.available_mib):
+    def __init__(
+        self,
+        cores: int | None = None,
+        available_mib: Callable[[], float] = memory.available_mib,
+        own_mib: Callable[[int], float] = memory.own_of_tree_mib,
+    ):
         """Prepares.
 
         Args:
           cores: At most so many executors run at once; the cores this process may use if None.
           available_mib: Returns the memory that is left.
+          own_mib: Returns the memory that a process and all below it have taken.
         """
         self._cores = cores or len(os.sched_getaffinity(0))
         self._available_mib = available_mib
+        self._own_mib = own_mib
         self._most_mib = _LEAST_MIB
-        self._taken = 0
+        self._taken: list[Place] = []
         self._changed = threading.Condition()
 
     @contextlib.contextmanager
-    def place(self, ended: Callable[[], bool] = lambda: False) -> Iterator[None]:
+    def place(self, ended: Callable[[], bool] = lambda: False) -> Iterator[Place]:
         """Waits for a place and holds it. The first one is always free, however little memory there is.
 
         Args:
           ended: Says that nobody needs to wait any longer.
         """
+        place = Place()
         with self._changed:
             while self._taken and not ended() and not self._fits():
                 self._changed.wait(_SECONDS_BETWEEN_LOOKS)
-            self._taken += 1
+            self._taken.append(place)
         try:
-            yield
+            yield place
         finally:
             with self._changed:
-                self._taken -= 1
+                self._taken.remove(place)
                 self._changed.notify_all()
 
     def needed(self, mib: float) -> None:
@@ -54,4 +73,10 @@ class Room:
         self._most_mib = max(self._most_mib, mib)
 
     def _fits(self) -> bool:
-        return self._taken < self._cores and self._available_mib() >= self._most_mib
+        if len(self._taken) >= self._cores:
+            return False
+        return self._available_mib() - sum(map(self._to_come_mib, self._taken)) >= self._most_mib
+
+    def _to_come_mib(self, place: Place) -> float:
+        """What an executor that runs will still take: one that has just begun has taken nothing of what is counted as left."""
+        return max(0.0, self._most_mib - (self._own_mib(place.process) if place.process is not None else 0.0))

@@ -1,6 +1,8 @@
 """How many executors run at once."""
 
 import contextlib
+import os
+import socket
 import threading
 import time
 
@@ -38,10 +40,37 @@ def test_only_one_where_memory_is_short_and_that_one_always():
 
 @pytest.mark.parametrize(("available", "fits"), [(1500.0, False), (2500.0, True)])
 def test_what_executors_needed_so_far_is_what_the_next_one_will_need(available, fits):
-    places = room.Room(cores=8, available_mib=lambda: available)
+    places = room.Room(cores=8, available_mib=lambda: available, own_mib=lambda process: 2000.0)
     places.needed(2000.0)
-    with places.place():
+    with places.place() as grown:
+        grown.process = 1
         assert others_get_in(places) is fits
+
+
+class TestOneThatHasJustBegun:
+    """Of 1,900 MiB that are left the second of two executors could have its 1,024, but so could the first."""
+
+    def test_keeps_the_next_one_out_until_it_has_taken_what_it_needs(self):
+        taken = {1: 0.0}
+        places = room.Room(cores=8, available_mib=lambda: 1900.0 - taken[1] / 4, own_mib=taken.__getitem__)
+        with places.place() as first:
+            assert not others_get_in(places)
+            first.process = 1
+            taken[1] = 100.0
+            assert not others_get_in(places)
+            taken[1] = 1024.0
+            assert others_get_in(places, seconds=5)
+
+    def test_two_of_them_count_both(self):
+        places = room.Room(cores=8, available_mib=lambda: 3000.0)
+        with places.place(), places.place():
+            assert not others_get_in(places)
+
+    def test_has_no_claim_on_more_than_it_needs(self):
+        places = room.Room(cores=8, available_mib=lambda: 1100.0, own_mib=lambda process: 5000.0)
+        with places.place() as large:
+            large.process = 1
+            assert others_get_in(places)
 
 
 def test_who_waits_is_let_go_when_the_run_ends():
@@ -81,6 +110,26 @@ class TestMemory:
         del block
         watch.look()
         assert before + 90 < with_block == watch.peak_mib
+
+    def test_a_forks_own_memory_is_what_it_has_taken_since(self):
+        block = bytearray(b"x" * 100 * 2**20)
+        mine, theirs = socket.socketpair()
+        pid = os.fork()
+        if pid == 0:
+            more = b"y" * 50 * 2**20
+            theirs.send(more[:1])
+            theirs.recv(1)
+            os._exit(0)
+        try:
+            mine.recv(1)
+            assert 50 <= memory.own_of_tree_mib(pid) < 100
+            assert memory.own_of_tree_mib(os.getpid()) > 50
+        finally:
+            mine.send(b"e")
+            os.waitpid(pid, 0)
+            mine.close()
+            theirs.close()
+            del block
 
     def test_a_watch_looks_until_it_is_stopped(self, monkeypatch):
         monkeypatch.setattr(memory, "_SECONDS_BETWEEN_LOOKS", 0.01)
