@@ -105,6 +105,9 @@ def compile_pipeline(
             "code": code_fingerprint("transform"),
         },
     )
+    if config.beam.runner_of(statistics.id) == config.beam.runner_of(transform.id) == "spark":
+        # Beam's job server for Spark holds one Spark, which takes one job at a time.
+        transform.add_upstream_node(statistics)
     trainer = Trainer(
         examples,
         transform.outputs["transform_graph"],

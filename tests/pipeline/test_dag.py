@@ -101,6 +101,18 @@ def test_transform_does_not_wait_for_the_gate_and_whatever_learns_does(path, tmp
     assert ids.index("DataGate") < ids.index("Transform")
 
 
+def test_nodes_on_spark_take_turns(tmp_path):
+    from ml_metadata.proto import metadata_store_pb2
+
+    from pipeline import dag
+    from pipeline.local import launch, plan
+
+    spark = {"runner": "spark", "args": ["--job_endpoint=127.0.0.1:8099", "--environment_type=EXTERNAL"]}
+    settings = config.load(config.CONFIGS / "intents.yaml", [f"beam={spark}"])
+    compiled = dag.compile_pipeline(settings, tmp_path, metadata_store_pb2.ConnectionConfig())
+    assert "StatisticsGen" in plan.of(compiled, launch.node_ids(compiled)).upstream["Transform"]
+
+
 @pytest.mark.parametrize(
     "source",
     [

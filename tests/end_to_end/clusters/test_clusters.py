@@ -1,24 +1,21 @@
-"""StatisticsGen and Transform of the default job on a real Flink, with portable workers, beside the same run in its own process.
+"""The Beam nodes of the default job on a real Flink and a real Spark, with portable workers, beside the same run in its own process.
 
-The Evaluator is not here: its records are larger than the sort buffers of a TaskManager as small as this one.
+It takes minutes, and fetches Flink and Spark from Maven Central if nobody has, so it runs only if it is asked for:
 
-It takes minutes, and fetches Flink from Maven Central if nobody has, so it runs only if it is asked for:
-
-    PARLANCE_FLINK=1 [PARLANCE_FLINK_JARS=FOLDER] .venv/bin/python -m pytest tests/end_to_end/flink
+    PARLANCE_CLUSTERS=1 [PARLANCE_FLINK_JARS=FOLDER] [PARLANCE_SPARK_JARS=FOLDER] .venv/bin/python -m pytest tests/end_to_end/clusters
 """
 
 import json
 import os
-import pathlib
 
 import pytest
 
 from tests.conftest import parlance
-from tests.end_to_end.flink import cluster
+from tests.end_to_end.clusters import flink, processes, spark
 
 pytestmark = [
     pytest.mark.tensorflow,
-    pytest.mark.skipif(not os.environ.get("PARLANCE_FLINK"), reason="takes minutes; asked for by PARLANCE_FLINK=1"),
+    pytest.mark.skipif(not os.environ.get("PARLANCE_CLUSTERS"), reason="takes minutes; asked for by PARLANCE_CLUSTERS=1"),
     pytest.mark.timeout(3600),
 ]
 
@@ -29,7 +26,8 @@ FEW_ROWS = (
     "evaluation.gates=[{metric: accuracy, min: 0.0}]",
     "validation.warn_only=[language, intent]",
 )
-NODES = ("StatisticsGen", "Transform")
+CLUSTERS = {"flink": flink, "spark": spark}
+NODES = ("StatisticsGen", "Transform", "Evaluator")
 
 
 class Run:
@@ -47,19 +45,24 @@ class Run:
         return self.root / "pipelines" / "intents" / node_id / channel / str(execution_id)
 
 
+@pytest.fixture(scope="module", params=list(CLUSTERS))
+def runner(request):
+    return request.param
+
+
 @pytest.fixture(scope="module")
-def flink(tmp_path_factory):
+def cluster(runner, tmp_path_factory):
     try:
-        with cluster.running(tmp_path_factory.mktemp("flink")) as running:
+        with CLUSTERS[runner].running(tmp_path_factory.mktemp(runner)) as running:
             yield running
-    except cluster.Unavailable as reason:
+    except processes.Unavailable as reason:
         pytest.skip(str(reason))
 
 
 @pytest.fixture(scope="module")
-def on_flink(flink, tmp_path_factory):
-    section = json.dumps({"runner": "flink", "args": flink.arguments()})
-    return Run(tmp_path_factory.mktemp("on_flink"), f"beam={section}")
+def on_cluster(runner, cluster, tmp_path_factory):
+    section = json.dumps({"runner": runner, "args": cluster.arguments})
+    return Run(tmp_path_factory.mktemp(f"on_{runner}"), f"beam={section}")
 
 
 @pytest.fixture(scope="module")
@@ -67,17 +70,17 @@ def direct(tmp_path_factory):
     return Run(tmp_path_factory.mktemp("direct"))
 
 
-def test_every_beam_node_was_a_job_of_the_cluster(flink, on_flink):
-    jobs = flink.jobs()
+def test_every_beam_node_was_a_job_of_the_cluster(cluster, on_cluster):
+    jobs = cluster.job_states()
     assert len(jobs) >= len(NODES)
-    assert {job["state"] for job in jobs} == {"FINISHED"}
-    states = {node["id"]: node["state"] for node in on_flink.record["nodes"]}
+    assert set(jobs) == {"FINISHED"}
+    states = {node["id"]: node["state"] for node in on_cluster.record["nodes"]}
     assert {states[node_id] for node_id in NODES} == {"complete"}
 
 
 @pytest.mark.parametrize("split", ["train", "eval", "test"])
-def test_statistics_are_equal(on_flink, direct, split):
-    mine, other = (statistics(run.output("StatisticsGen", "statistics") / f"Split-{split}") for run in (on_flink, direct))
+def test_statistics_are_equal(on_cluster, direct, split):
+    mine, other = (statistics(run.output("StatisticsGen", "statistics") / f"Split-{split}") for run in (on_cluster, direct))
     assert mine.keys() == other.keys()
     for place, value in other.items():
         # Partial sums are added in another order.
@@ -103,15 +106,20 @@ def leaves(value, place):
         yield place, value
 
 
-def test_the_graph_knows_the_same_words(on_flink, direct):
+def test_the_graph_knows_the_same_words(on_cluster, direct):
     assets = [
         {path.name: path.read_bytes() for path in (run.output("Transform", "transform_graph") / "transform_fn/assets").iterdir()}
-        for run in (on_flink, direct)
+        for run in (on_cluster, direct)
     ]
     assert assets[0]
     assert assets[0] == assets[1]
 
 
-def test_the_workers_were_processes_of_the_pool(flink, on_flink):
-    assert "SdkHarness" in (flink.folder / "workers.log").read_text()
-    assert pathlib.Path(flink.folder / "job_server.log").stat().st_size > 0
+def test_the_evaluation_is_equal(on_cluster, direct):
+    metrics = on_cluster.record["metrics"]
+    assert metrics["accuracy"] > 0
+    assert metrics == pytest.approx(direct.record["metrics"], rel=1e-5)
+
+
+def test_the_workers_were_processes_of_the_pool(cluster, on_cluster):
+    assert "SdkHarness" in (cluster.folder / "workers.log").read_text()
