@@ -20,6 +20,7 @@ from pipeline import predict as predict_command
 from pipeline import release as release_command
 from pipeline import schema as schema_command
 from pipeline import serve as serve_command
+from pipeline import skew as skew_command
 from pipeline.kubeflow import command as kubeflow_command
 
 DEFAULT_ROOT = ".parlance"
@@ -95,13 +96,13 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--from", dest="from_node", metavar="NODE", help="take everything before this node from the last run")
     run.add_argument("--to", dest="to_node", metavar="NODE", help="stop after this node")
     run.add_argument("--no-cache", dest="cache", action="store_false", help="run every node, whatever earlier runs left")
-    run.add_argument("--print-config", action="store_true", help="print the effective configuration and stop")
     run.add_argument(
         "--metadata",
         metavar="URL",
         help="keep a new root's ML Metadata in a database: mysql://USER@HOST:PORT/DATABASE, or env:NAME; the password is in "
         "PARLANCE_METADATA_PASSWORD (default: a SQLite file in the root)",
     )
+    run.add_argument("--print-config", action="store_true", help="print the effective configuration and stop")
 
     add_root(add("runs", _runs, "List the runs, newest first.", "parlance runs"))
 
@@ -152,6 +153,12 @@ def _parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     add_root(monitor)
     monitor_command.add_arguments(monitor)
+    skew = add(
+        "skew", skew_command.run, "Hold what a server was asked against its model's training data; exit 1 on errors.",
+        "parlance skew tickets.yaml --log /var/log/parlance --since 2026-11-20",
+    )  # fmt: skip
+    add_root(skew)
+    skew_command.add_arguments(skew)
     kubeflow_text = "Run the same pipeline on Kubeflow Pipelines, now or on a schedule."
     kubeflow_command.add_commands(
         commands.add_parser(
@@ -194,6 +201,7 @@ def _run(options: argparse.Namespace) -> int:
             cache=options.cache,
             from_node=options.from_node,
             to_node=options.to_node,
+            metadata=options.metadata,
         )
     except ParlanceError as error:
         progress_stream.write(f"parlance: {error}\n")
@@ -201,7 +209,6 @@ def _run(options: argparse.Namespace) -> int:
     if options.output == "json":
         _print_json(record, result_stream)
     else:
-            metadata=options.metadata,
         progress_stream.write("\n" + "\n".join(progress.conclusion(record)) + "\n")
     return record.get("exit_code", _STATE_CODES.get(record["state"], 3))
 

@@ -58,7 +58,7 @@ def run(options: argparse.Namespace) -> int:
 
     settings = [*options.set, *([f"monitoring.unit={options.unit}"] if options.unit else [])]
     config = config_module.load(options.file or config_module.DEFAULT, settings)
-    now = time.time() if options.until is None else _time(options.until, "--until")
+    now = time.time() if options.until is None else moment(options.until, "--until")
     timeline, source = _timeline(options, config, now)
     if options.until is not None:
         # Left out because it was asked for.
@@ -138,11 +138,16 @@ def _since(text: str, timeline: Timeline) -> int:
         return max(count - int(text), 0)
     if timeline.unit == "span":
         raise UsageError(f"With --unit span, --since takes a number of runs or {_ALL}; received {text!r}")
-    when = _time(text, "--since")
+    when = moment(text, "--since")
     return sum(periods.end(int(period), timeline.unit) <= when for period in timeline.periods)
 
 
-def _time(text: str, option: str) -> float:
+def moment(text: str, option: str) -> float:
+    """Returns a date or time that an option was given, in seconds since the epoch; in UTC unless it says otherwise.
+
+    Raises:
+      UsageError: It is none.
+    """
     try:
         when = datetime.datetime.fromisoformat(text)
     except ValueError as error:

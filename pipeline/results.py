@@ -18,6 +18,7 @@ from ml_metadata.metadata_store import metadata_store
 from ml_metadata.proto import metadata_store_pb2
 
 from components.errors import UsageError
+from pipeline import logged_data
 from pipeline.local import metadata_place
 from pipeline.records import Records
 
@@ -92,8 +93,24 @@ def latest(node_id: str, root: str | os.PathLike[str] | None = None) -> Results:
     )
 
 
+def of_run(root: str | os.PathLike[str], run_id: str) -> Results:
+    """Returns the results of one run.
+
+    Args:
+      root: The root folder of the runs.
+      run_id: Its whole id, or `latest`.
+
+    Raises:
+      UsageError: There is no such run.
+    """
+    root = pathlib.Path(root)
+    return _read(root, Records(root).one(run_id))
+
+
 def every(node_id: str, root: str | os.PathLike[str], pipeline: str) -> list[Results]:
     """Returns the results of all runs of a pipeline in which a node finished and whose output is still there, oldest first.
+
+    Runs that looked at a server's log are left out: what they read is no data of the pipeline's.
 
     Args:
       node_id: The node whose output is wanted, e.g. `ExampleGen`.
@@ -107,7 +124,7 @@ def every(node_id: str, root: str | os.PathLike[str], pipeline: str) -> list[Res
         if record.get("pipeline") == pipeline
         and any(node["id"] == node_id and node["state"] in ("complete", "cached") for node in record.get("nodes", ()))
     )
-    read = [_read(root, record) for record in finished]
+    read = [results for results in (_read(root, record) for record in finished) if not logged_data.is_log(results.config)]
     return [
         results for results in read if any(node == node_id and folder.is_dir() for (node, _), folder in results.artifacts.items())
     ]

@@ -75,7 +75,7 @@ class ExampleGenExecutor(base_executor.BaseExecutor):
     def Do(self, input_dict, output_dict, exec_properties: dict[str, Any]) -> None:
         """See the base class."""
         from components.ingestion import ingest, manifest
-        from components.validation import schema_file
+        from components.validation import environments, schema_file
 
         data = DataOptions.model_validate_json(exec_properties["data"])
         privacy = PrivacyOptions.model_validate_json(exec_properties["privacy"])
@@ -107,6 +107,7 @@ class ExampleGenExecutor(base_executor.BaseExecutor):
         )
         examples.set_string_custom_property(example_gen_utils.FILE_FORMAT_PROPERTY_NAME, "tfrecords_gzip")
         examples.set_string_custom_property("content_fingerprint", summary["fingerprint"])
+        examples.set_string_custom_property(environments.PROPERTY, environments.of_source(data.source))
 
 
 def _span(source: Source, examples: Artifact) -> int | None:

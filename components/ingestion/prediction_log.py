@@ -36,6 +36,7 @@ from serving.server.request_log import latency_seconds
 from serving.tensors import Tensor
 
 OTHER_MODELS = "records of other models"
+OTHER_TIMES = "records of other times"
 TORN = "torn record; what follows it in the file cannot be read"
 NO_RECORD = "not a logged request"
 UNREADABLE = "a tensor that cannot be read"
@@ -96,6 +97,8 @@ def read(path: pathlib.Path, source: PredictionLogSource) -> Iterator[Block]:
             log = PredictionLog.FromString(content)
             if source.model is not None and _model_of(log) != source.model:
                 pending.skipped[OTHER_MODELS] += 1
+            elif not _in_time(log, source):
+                pending.skipped[OTHER_TIMES] += 1
             else:
                 pending.add(number, rows_of(log, source.label), len(content))
         except DecodeError:
@@ -187,6 +190,11 @@ def _model_of(log: PredictionLog) -> str:
     request = getattr(log, kind).request
     specs = [task.model_spec for task in request.tasks] if kind == "multi_inference_log" else [request.model_spec]
     return str(specs[0].name) if specs else ""
+
+
+def _in_time(log: PredictionLog, source: PredictionLogSource) -> bool:
+    when = log.log_metadata.timestamp_secs
+    return (source.since is None or when >= source.since) and (source.until is None or when < source.until)
 
 
 def _of_predict(log: Any) -> tuple[list[Row], list[tuple[Cell, Cell]]]:

@@ -1,12 +1,12 @@
 """Which data a run's data is held against, as a TFX resolver strategy.
 
 There are two data sets to compare it with, the one before and the one which the current model was trained on, and the series of all
-those before.
+those before. What a server logged is no yardstick for data to train on, nor the other way round, but for the training data beside a log.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from ml_metadata.metadata_store import metadata_store
 from ml_metadata.proto import metadata_store_pb2
@@ -16,6 +16,8 @@ from tfx.dsl.components.common import resolver
 from tfx.types import standard_artifacts
 
 from components.evaluation import baseline
+from components.validation import environments
+from components.validation.schema_file import TRAINING
 
 NODE_ID = "BaselineStatistics"
 
@@ -29,7 +31,8 @@ _STATISTICS = standard_artifacts.ExampleStatistics.TYPE_NAME
 class BaselineStatisticsStrategy(resolver.ResolverStrategy):
     """Resolves what the data of a run is compared with.
 
-    - `previous`: the newest statistics older than the run's own that a data gate let pass. Data that was refused is no yardstick.
+    - `previous`: the newest statistics older than the run's own that a data gate let pass. Data that was refused is no yardstick. Of a
+      server's log, those of the log before; of other data, those of no log.
     - `training`: the statistics of the data that the last blessed model was trained on. If that is the run's own data (an unchanged
       rerun, or another model on the same data), it is the data of the baseline that model was blessed against, and so on: data is no
       yardstick for itself, and the gate stays cached.
@@ -38,7 +41,7 @@ class BaselineStatisticsStrategy(resolver.ResolverStrategy):
     the same data, however often it was ingested.
 
     Of both there are also the examples that the statistics are of: `previous_examples` and `training_examples`. `history` has those of
-    other data that is older than the run's own and that a data gate let pass: the newest, each data set once.
+    other data of that kind which is older than the run's own and that a data gate let pass: the newest, each data set once.
 
     Inputs: `statistics` (the run's own), and all of the pipeline: `previous` and `training` (statistics), `previous_examples`,
     `training_examples` and `history` (examples), `verdict`, `model_blessing` and `infra_blessing`. Every output but `history` holds one
@@ -55,9 +58,11 @@ class BaselineStatisticsStrategy(resolver.ResolverStrategy):
         lineage = Lineage(store)
         made_of = lineage.examples_of([own.id, *known])
         data = lineage.data_of([own.id, *known])
+        kinds = lineage.environments_of([own.id, *known])
         accepted = lineage.sources([verdict.id for verdict in input_dict["verdict"]], _STATISTICS)
         earlier = set().union(*accepted.values()) & known.keys()
-        older = [number for number in sorted(earlier) if number < own.id and data[number] != data[own.id]]
+        alike = [number for number in sorted(earlier) if kinds[number] == kinds[own.id]]
+        older = [number for number in alike if number < own.id and data[number] != data[own.id]]
         previous = older[-1:]
         training = _training(
             baseline.counting_blessings(input_dict["model_blessing"], input_dict["infra_blessing"]), lineage, data, own.id
@@ -118,10 +123,17 @@ class Lineage:
 
     def data_of(self, artifacts: Iterable[int]) -> dict[int, str | None]:
         """Returns the fingerprint of the rows that each artifact was made of; None if it was made of none."""
+        return self._of_examples(artifacts, _fingerprint)
+
+    def environments_of(self, artifacts: Iterable[int]) -> dict[int, str | None]:
+        """Returns the environment of the rows that each artifact was made of; None if it was made of none."""
+        return self._of_examples(artifacts, _environment)
+
+    def _of_examples(self, artifacts: Iterable[int], told: Callable[[metadata_store_pb2.Artifact], str]) -> dict[int, str | None]:
         examples = self.examples_of(artifacts)
         ids = sorted({found for found in examples.values() if found is not None})
-        prints = {artifact.id: _fingerprint(artifact) for artifact in self._store.get_artifacts_by_id(ids)}
-        return {number: None if found is None else prints[found] for number, found in examples.items()}
+        by_id = {artifact.id: told(artifact) for artifact in self._store.get_artifacts_by_id(ids)}
+        return {number: None if found is None else by_id[found] for number, found in examples.items()}
 
     def _events(self, artifacts: Sequence[int], kind: int) -> list[metadata_store_pb2.Event]:
         events = self._store.get_events_by_artifact_ids(artifacts) if artifacts else []
@@ -130,6 +142,10 @@ class Lineage:
 
 def _fingerprint(examples: metadata_store_pb2.Artifact) -> str:
     return examples.custom_properties[_FINGERPRINT].string_value or f"artifact {examples.id}"
+
+
+def _environment(examples: metadata_store_pb2.Artifact) -> str:
+    return examples.custom_properties[environments.PROPERTY].string_value or TRAINING
 
 
 def _training(blessings: Sequence[types.Artifact], lineage: Lineage, data: Mapping[int, str | None], own: int) -> str | None:

@@ -19,7 +19,7 @@ from components.errors import GateError
 from components.evaluation import gate as evaluation_gate
 from components.evaluation.options import EvaluationOptions
 from components.executor_path import BeamExecutorPath, ExecutorPath
-from components.ingestion.options import DataOptions
+from components.ingestion.options import DataOptions, PredictionLogSource
 from components.validation import environments, schema_file
 from components.validation.options import ValidationOptions
 
@@ -171,20 +171,22 @@ class DataGateExecutor(base_executor.BaseExecutor):
         # What compares data imports SciPy and Arrow, which whoever describes or launches the node does without.
         from components.validation import data_gate, drift
 
+        data = DataOptions.model_validate_json(exec_properties["data"])
+        served = isinstance(data.source, PredictionLogSource)
         folders = data_gate.Folders(
             examples=artifact_utils.get_single_uri(input_dict["examples"]),
             statistics=artifact_utils.get_single_uri(input_dict["statistics"]),
             anomalies=artifact_utils.get_single_uri(input_dict["anomalies"]),
             training=data_gate.Known(drift.TRAINING, *(_uri(input_dict, key) for key in ("training", "training_examples"))),
             previous=data_gate.Known(drift.PREVIOUS, *(_uri(input_dict, key) for key in ("previous", "previous_examples"))),
-            earlier=_earlier(input_dict),
+            earlier=_earlier(input_dict, served),
         )
         ingestion = data_gate.summary(folders.examples)
         evaluation = EvaluationOptions.model_validate_json(exec_properties["evaluation"])
         schema = schema_file.read_folder(artifact_utils.get_single_uri(input_dict["schema"]))
-        evaluation_gate.check_applicable(evaluation, ingestion["labels"]["train"], _segment_values(ingestion, schema))
+        if not served:
+            evaluation_gate.check_applicable(evaluation, ingestion["labels"]["train"], _segment_values(ingestion, schema))
         options = ValidationOptions.model_validate_json(exec_properties["options"])
-        data = DataOptions.model_validate_json(exec_properties["data"])
         findings, comparisons = data_gate.judge(folders, data, schema, options)
         errors = [finding for finding in findings if finding.severity == "error"]
         if errors:
@@ -200,10 +202,14 @@ def _uri(input_dict: Mapping[str, list[Artifact]], key: str) -> str | None:
     return next((artifact.uri for artifact in input_dict.get(key) or ()), None)
 
 
-def _earlier(input_dict: Mapping[str, list[Artifact]]) -> list[str]:
-    """Examples of the data before the run's own, oldest first. The current model may have been trained on newer data."""
+def _earlier(input_dict: Mapping[str, list[Artifact]], served: bool) -> list[str]:
+    """Examples of the data before the run's own, oldest first. The current model may have been trained on newer data.
+
+    What a server was asked is in line with what it was asked before, not with data to train on.
+    """
     [own] = input_dict["examples"]
-    artifacts = [one for key in ("history", "training_examples", "previous_examples") for one in input_dict.get(key) or ()]
+    keys = ("history", "previous_examples") if served else ("history", "training_examples", "previous_examples")
+    artifacts = [one for key in keys for one in input_dict.get(key) or ()]
     return [one.uri for one in sorted(artifacts, key=lambda one: one.id) if one.id < own.id]
 
 

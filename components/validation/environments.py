@@ -12,6 +12,9 @@ from components.validation.schema_file import SERVING, TRAINING
 if TYPE_CHECKING:
     from tensorflow_metadata.proto.v0 import statistics_pb2
 
+PROPERTY = "data_environment"
+"""The custom property of examples that names the environment of their data; without it, that is TRAINING."""
+
 
 def of_source(source: Source) -> str:
     """Returns the environment of a source's data: SERVING for what a model server logged, TRAINING for all other."""

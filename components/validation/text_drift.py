@@ -17,7 +17,7 @@ from components.findings import Finding, Severity
 from components.ingestion import text_statistics
 from components.ingestion.hashed_counts import HashedCounts
 from components.validation import distances
-from components.validation.options import Limit, ValidationOptions
+from components.validation.options import SKEW, Limit, ValidationOptions
 
 SCRIPT, LANGUAGE, LENGTH, UNKNOWN_WORDS, DUPLICATES = "script", "language", "length", "unknown_words", "duplicates"
 """What is compared; the names of the options of `validation.texts`."""
@@ -141,14 +141,19 @@ def findings(compared: Iterable[TextDrift], against: str, kind: str, options: Va
         yield Finding(
             check=f"{kind}: {_TITLES[one.measure]}",
             severity=severity,
-            message=f"Column {one.column!r}: {_said(one, against)} (chance {chance}; validation.texts.{one.measure}: {bounds})",
+            message=f"Column {one.column!r}: {_said(one, against, kind)} (chance {chance}; validation.texts.{one.measure}: {bounds})",
             subject=one.column,
             expected=bounds,
             observed=f"{one.distance:.2%}",
         )
 
 
-def _said(one: TextDrift, against: str) -> str:
+def change(what: str, before: str, after: str, kind: str) -> str:
+    """Says how much of something there was before and is now, or, of SKEW, on either side."""
+    return f"{what} {before} in training, {after} in serving" if kind == SKEW else f"{what} {before} -> {after}"
+
+
+def _said(one: TextDrift, against: str, kind: str) -> str:
     if one.measure == UNKNOWN_WORDS:
         before, after = one.cells[1].before, one.cells[1].after
         return (
@@ -157,7 +162,9 @@ def _said(one: TextDrift, against: str) -> str:
     if one.measure == DUPLICATES:
         return f"{one.cells[1].after:.1%} of the texts repeat another one, {one.cells[1].before:.1%} of as many in {against}"
     moved = sorted(one.cells, key=lambda cell: -abs(cell.after - cell.before))[:_SHOWN_CELLS]
-    changes = "; ".join(f"{cell.cell} {cell.before:.1%} -> {cell.after:.1%}" for cell in moved if cell.before != cell.after)
+    changes = "; ".join(
+        change(cell.cell, f"{cell.before:.1%}", f"{cell.after:.1%}", kind) for cell in moved if cell.before != cell.after
+    )
     return f"{_TITLES[one.measure]} differ from {against} in {one.distance:.1%} of the rows: {changes}"
 
 

@@ -20,7 +20,7 @@ from ml_metadata.proto import metadata_store_pb2
 from tfx.proto.orchestration import pipeline_pb2
 
 from components.errors import UsageError
-from pipeline import dag
+from pipeline import dag, logged_data
 from pipeline.config import PipelineConfig
 from pipeline.kubeflow import exit_handler, parameters, step_argument, visuals
 from pipeline.kubeflow.options import (
@@ -65,6 +65,7 @@ def compile_package(config: PipelineConfig, *, metadata: str | None = None, cach
       UsageError: The pipeline file cannot run on Kubeflow as it stands.
     """
     options = config.kubeflow
+    logged_data.refuse_training(config)
     _check_places(config)
     bound = parameters.bind(
         lambda variant: dag.compile_pipeline(variant, options.root, metadata_store_pb2.ConnectionConfig(), cache), config

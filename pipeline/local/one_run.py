@@ -19,7 +19,7 @@ from tfx.orchestration.portable import partial_run_utils, runtime_parameter_util
 from tfx.proto.orchestration import pipeline_pb2
 
 from components.errors import ParlanceError, UsageError
-from pipeline import dag, record, records
+from pipeline import dag, logged_data, record, records
 from pipeline.config import PipelineConfig
 from pipeline.local import executors, failures, fork_server, launch, store
 from pipeline.local import plan as plan_module
@@ -41,11 +41,12 @@ class OneRun:
     def __init__(
         self, config: PipelineConfig, root: Root, listener: Listener, cache: bool, from_node: str | None, to_node: str | None
     ):
+        logged_data.refuse_training(config, to_node)
         self.config = config
         self.root = root
         self.listener = listener
-        connection = root.metadata_config()
         root.metadata.check_owner(config.name)
+        connection = root.metadata_config()
         self.store = store.KeptOpen(connection)
         compiled = dag.compile_pipeline(config, root.path, connection, cache)
         # Everything that can be wrong with the request is known before the run has a folder.
@@ -70,8 +71,8 @@ class OneRun:
 
         Args:
           servers: Where executors' processes come from; the caller closes them.
-        """
           note: What the run's log begins with.
+        """
         (self.folder / "config.yaml").write_text(yaml.safe_dump(self.config.effective(), sort_keys=False, allow_unicode=True))
         records.write(self.folder, record.opening(self.run_id, self.config, self.folder))
         log_path = self.folder / "run.log"
@@ -80,9 +81,9 @@ class OneRun:
         handler.addFilter(_worth_reading)
         logging.getLogger().addHandler(handler)
         logging.getLogger("absl").setLevel(logging.INFO)
-        error: Exception | None = None
         if note is not None:
             logging.warning("%s", note)
+        error: Exception | None = None
         scratch = self.folder / "tmp"
         scratch.mkdir()
         try:
@@ -118,7 +119,8 @@ class OneRun:
         if self.reuses_a_run:
             try:
                 with self.store as connection:
-                    partial_run_utils.snapshot(connection, self.pipeline)
+                    base = logged_data.base_run(records.Records(self.root.path), self.config, self.run_id)
+                    partial_run_utils.snapshot(connection, self.pipeline, base)
             except (LookupError, ValueError):
                 logging.exception("The nodes before %s cannot be taken from an earlier run", self.plan.nodes[0])
                 return UsageError(
