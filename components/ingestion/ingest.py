@@ -1,6 +1,6 @@
 """Ingestion from end to end: rows of a source become tf.Examples in splits, a quarantine and a summary, in one streaming pass.
 
-Splits by time or by a column take one more pass over that column beforehand.
+Splits by time or by a column take one more pass over that column beforehand, and `split.near_duplicates: set_aside` one over all columns.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ from components.ingestion import (
     broken_rules,
     columns,
     derive,
+    earlier_texts,
     encode,
     in_order,
     language,
     leaks,
-    logged,
     near_duplicates,
     quarantine,
     readers,
@@ -101,7 +101,8 @@ def ingest(
     Returns:
       The summary: `rows` by split and `quarantined`; `sample`, the share of the table they are; `quarantine_reasons` with their
       rows, and `quarantine_segments`, the same by segment column and value, of rows that could be read; `broken_rules`, what they
-      break of the schema, see BrokenRules.report; `fingerprint`, the SHA-256 of the stored rows as a multiset (order, files and splits do not matter, column names and types do), and
+      break of the schema, see BrokenRules.report; `fingerprint`, the SHA-256 of the stored rows as a multiset (order, files and
+      splits do not matter, column names and types do), and
       `split_fingerprints`, that of each split; `labels`, rows by split and label; `segments`, stored rows by segment column and
       value, and `test_segments`, those of the test split; `ignored_columns`, those of the table that are not stored, and
       `new_columns`, those among them that neither the schema nor the `data:` section names; `missing`,
@@ -117,14 +118,15 @@ def ingest(
     """
     started = time.monotonic()
     check_roles(options, schema)
-    given, options = options, logged.options_for(options)
     privacy = privacy or PrivacyOptions()
     categories = stored_columns.categories(schema, options.text, options.group)
     redactor = BatchRedactor(privacy, privacy.read_key(), categories=categories)
     languages = language.LanguageColumn(options, schema)
-    optional = logged.optional_columns(options, schema) | ({languages.optional} if languages.optional is not None else set())
-    table = _Table(options, schema, paths, optional)
+    table = _Table(options, schema, paths, languages.optional)
     work = _ChunkWork(options, schema, splits.plan(options, table.scan), redactor, languages)
+    if earlier_texts.are_asked_for(options):
+        with contextlib.closing(in_order.in_order(work.splits_of, table.chunks(table.needed))) as parts:
+            work.earlier = earlier_texts.EarlierTexts(parts)
     counts = work.no_counts()
     watch = leaks.LeakWatch(options, schema)
     skipped: collections.Counter[str] = collections.Counter()
@@ -142,7 +144,6 @@ def ingest(
             for writer, blocks in zip(writers, done.blocks, strict=True):
                 writer.append(blocks)
         tally = counts.tally
-        logged.require_rows(options, sum(tally.rows) + set_aside.reasons.total(), skipped)
         broken = counts.broken.report(counts.redactor.redact_value)
         try:
             tally.check(set_aside.reasons)
@@ -165,11 +166,7 @@ def ingest(
         "new_columns": table.new(),
         "missing": {name: sum(tally.rows) - values for name, values in tally.values.items()},
         "empty_columns": sorted(name for name, values in tally.values.items() if not values),
-        "notes": [
-            *work.plan.notes,
-            *logged.notes(given, table.lacking() - {languages.optional}),
-            *(f"{count} {what} were skipped" for what, count in skipped.items()),
-        ],
+        "notes": [*work.plan.notes, *(f"{count} {what} were skipped" for what, count in skipped.items())],
         "texts": counts.texts.report(),
         "languages": counts.languages.report(options.language),
         "leaks": watch.report(),
@@ -232,11 +229,37 @@ class _Done:
     counts: _Counts
 
 
+@dataclasses.dataclass(frozen=True)
+class _Drawn:
+    """A chunk whose rows have splits.
+
+    Attributes:
+      chunk: What was read, or the sample of it.
+      sieve: Has the rows set aside.
+      spoken: The languages of the rows; None if nobody asked.
+      rows, assigned, exact, near, texts: See `_Done`; of `assigned`, rows set aside are not marked yet.
+      hashes: uint64 [rows], of all columns.
+      plain: What near duplicates have in common, by text column.
+    """
+
+    chunk: readers.Chunk
+    sieve: quarantine.Sieve
+    spoken: language.Spoken | None
+    rows: pa.RecordBatch
+    assigned: np.ndarray
+    hashes: np.ndarray
+    exact: np.ndarray
+    near: np.ndarray
+    texts: np.ndarray
+    plain: dict[str, pa.StringArray]
+
+
 class _ChunkWork:
     """All that is done with a chunk and needs no other one.
 
     Attributes:
       plan: How rows become splits.
+      earlier: The texts of earlier splits, whose near duplicates are set aside; None if they are not.
     """
 
     def __init__(
@@ -248,6 +271,7 @@ class _ChunkWork:
         languages: language.LanguageColumn,
     ):
         self.plan = plan
+        self.earlier: earlier_texts.EarlierTexts | None = None
         self._options = options
         self._schema = schema
         self._redactor = redactor
@@ -272,6 +296,31 @@ class _ChunkWork:
         of `_Counts`, which are merged afterwards.
         """
         counts = self.no_counts()
+        drawn = self._draw(chunk, counts)
+        chunk, sieve, rows, spoken, assigned = drawn.chunk, drawn.sieve, drawn.rows, drawn.spoken, drawn.assigned
+        if self.earlier is not None:
+            sieve.reject(self.earlier.have(assigned, drawn.near, drawn.texts), earlier_texts.NEAR_DUPLICATE)
+        assigned[~sieve.kept()] = _NO_SPLIT
+        counts.reasons.add(rows, sieve)
+        detected = None if spoken is None else {self._languages.text: spoken.detected}
+        counts.texts.add(assigned, rows, drawn.plain, drawn.near, detected)
+        if spoken is not None:
+            counts.languages.add(self._languages.as_stored(spoken, rows), assigned != _NO_SPLIT)
+        blocks = []
+        for code in range(len(SPLITS)):
+            part = rows.filter(pa.array(assigned == code))
+            counts.tally.count(code, part, drawn.hashes[assigned == code])
+            blocks.append(list(encode.blocks(part)))
+        rejected = [*chunk.rejected, *sieve.rejected()]
+        return _Done(chunk.source, chunk.skipped, rejected, rows, assigned, drawn.exact, drawn.near, drawn.texts, blocks, counts)
+
+    def splits_of(self, chunk: readers.Chunk) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Draws the splits of a chunk and leaves it at that; returns `assigned`, `near` and `texts` of `_Done`."""
+        drawn = self._draw(chunk, self.no_counts())
+        drawn.assigned[~drawn.sieve.kept()] = _NO_SPLIT
+        return drawn.assigned, drawn.near, drawn.texts
+
+    def _draw(self, chunk: readers.Chunk, counts: _Counts) -> _Drawn:
         chunk = sample.thin(chunk, self._options)
         sieve = quarantine.Sieve(chunk.positions)
         # As it was written, before anything is taken out of it.
@@ -291,19 +340,7 @@ class _ChunkWork:
         exact, near, texts = near_duplicates.hash_texts(rows, self._options.text, cells, plain)
         units = hashes if self._options.split.allow_near_duplicates else np.where(texts, near, hashes)
         assigned = self.plan.assign(chunk.rows, units, sieve)
-        assigned[~sieve.kept()] = _NO_SPLIT
-        counts.reasons.add(rows, sieve)
-        detected = None if spoken is None else {self._languages.text: spoken.detected}
-        counts.texts.add(assigned, rows, plain, near, detected)
-        if spoken is not None:
-            counts.languages.add(self._languages.as_stored(spoken, rows), assigned != _NO_SPLIT)
-        blocks = []
-        for code in range(len(SPLITS)):
-            part = rows.filter(pa.array(assigned == code))
-            counts.tally.count(code, part, hashes[assigned == code])
-            blocks.append(list(encode.blocks(part)))
-        rejected = [*chunk.rejected, *sieve.rejected()]
-        return _Done(chunk.source, chunk.skipped, rejected, rows, assigned, exact, near, texts, blocks, counts)
+        return _Drawn(chunk, sieve, spoken, rows, assigned, hashes, exact, near, texts, plain)
 
 
 class _Table:
@@ -313,7 +350,7 @@ class _Table:
       needed: Every column someone needs, read or derived, each with who needs it.
     """
 
-    def __init__(self, options: DataOptions, schema: schema_pb2.Schema, paths: list[str] | None, optional: Collection[str] = ()):
+    def __init__(self, options: DataOptions, schema: schema_pb2.Schema, paths: list[str] | None, optional: str | None = None):
         self._optional = optional
         self._source = options.source
         self._named = {*options.exclude, options.timestamp}
@@ -353,10 +390,6 @@ class _Table:
         if self._seen:
             self._require(raw, self._seen)
 
-    def lacking(self) -> set[str]:
-        """Returns the columns that are needed, may be missing and are."""
-        return {name for name in self._raw(self.needed) if name in self._optional and name not in self._seen}
-
     def ignored(self) -> list[str]:
         """Lists the table's columns that are not stored."""
         return [name for name in self._seen if name not in self._stored]
@@ -371,7 +404,7 @@ class _Table:
 
     def _require(self, raw: dict[str, str], there: Collection[str]) -> None:
         for name, asked_by in raw.items():
-            if name not in self._optional:
+            if name != self._optional:
                 columns.require([name], there, asked_by)
 
     def _columns_vary(self) -> bool:
@@ -472,9 +505,6 @@ class _Tally:
                 raise UsageError(f"data.label {label!r} has no value in any of {reasons.total()} rows; name another column")
             why = "; ".join(f"{reason}: {rows}" for reason, rows in reasons.most_common(5))
             raise UsageError(f"All {reasons.total()} rows were set aside ({why}); correct the table or the types in the schema")
-        if isinstance(self._options.source, PredictionLogSource):
-            # No model is made of it, so that few rows, one answer or texts that are all empty are for the data gate to judge.
-            return
         for name in self._options.text:
             if not self.values[name]:
                 raise UsageError(f"data.text {name!r} has no text in any of {stored} rows; name another column")

@@ -61,23 +61,18 @@ class FileSource(Options):
 
 
 class PredictionLogSource(FileSource):
-    """The request log of a model server: files of TFRecords that `--request_log_dir` wrote, to be looked at, never to train on.
+    """The request log of a model server: files of TFRecords that `--request_log_dir` wrote, for monitoring and pseudo labels.
 
-    Its columns are the model's inputs, the answer's label, score, model_version, timestamp and latency_ms. Columns of the schema that
-    are not in its environment SERVING, and the group, may be missing.
+    Its columns are the model's inputs, the answer's label, score, model_version, timestamp and latency_ms.
 
     Attributes:
       model: The model whose records to read; those of others are skipped and counted. All records if not given.
       label: What to call the column of the labels that the model answered.
-      since: Records from before this time, in seconds since the epoch, are skipped and counted.
-      until: So are records from this time on.
     """
 
     type: Literal["prediction_log"]  # type: ignore[assignment]  # the same kind of path, of another format
     model: str | None = Field(default=None, min_length=1)
     label: str = Field(default="label", min_length=1)
-    since: float | None = None
-    until: float | None = None
 
 
 class Incremental(Options):
@@ -267,7 +262,12 @@ class Split(Options):
       column: With `column`: its name. Values train, training -> train; val, valid, validation, dev, eval -> eval; test -> test;
         compared without case. If the column has no eval or no test rows, that share of its train rows is taken by hash.
       allow_near_duplicates: Draws rows by all their columns, so that near duplicates (see `near_duplicates`) may end up in several
-        splits. Groups, times and columns tell rows' splits whatever their texts; of those, the leak report says how many straddle.
+        splits.
+      near_duplicates: What happens to near duplicates where a group, a time or a column tells a row's split whatever its text:
+        `report` counts how many straddle (see `validation.leaks`), `set_aside` quarantines rows of eval whose text train has, and rows
+        of test whose text train or eval has. Whoever measures then measures on unseen texts only, without those that everybody
+        writes. It takes a second pass over the table and eight bytes for each different text; rows set aside so do not count
+        for `validation.max_quarantined`.
     """
 
     by: Literal["hash", "group", "time", "column"] = "hash"
@@ -277,6 +277,13 @@ class Split(Options):
     gap: float = Field(default=0.0, ge=0)
     column: str | None = None
     allow_near_duplicates: bool = False
+    near_duplicates: Literal["report", "set_aside"] = "report"
+
+    @model_validator(mode="after")
+    def _allowed_ones_stay(self) -> Split:
+        if self.allow_near_duplicates and self.near_duplicates == "set_aside":
+            raise ValueError("split.near_duplicates: set_aside goes without split.allow_near_duplicates, which lets them be")
+        return self
 
     @model_validator(mode="after")
     def _column_goes_with_by_column(self) -> Split:

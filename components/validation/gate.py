@@ -18,6 +18,7 @@ from tensorflow_metadata.proto.v0 import anomalies_pb2, schema_pb2
 from components.errors import ParlanceError
 from components.findings import Finding, Severity
 from components.ingestion import broken_rules
+from components.ingestion.earlier_texts import NEAR_DUPLICATE
 from components.validation import drift, leaks
 from components.validation.options import ValidationOptions
 from serving.redaction import redact
@@ -211,12 +212,16 @@ def _of_new_columns(names: Iterable[str], options: ValidationOptions) -> Iterato
 def _of_quarantine(ingestion: Mapping[str, Any], options: ValidationOptions) -> Finding:
     rows = ingestion["rows"]
     total = sum(rows.values())
-    share = rows["quarantined"] / total if total else 0.0
+    asked_for = ingestion["quarantine_reasons"].get(NEAR_DUPLICATE, 0)
+    faulty = rows["quarantined"] - asked_for
+    share = faulty / total if total else 0.0
     reasons = ", ".join(
         f"{reason} ({count})" for reason, count in sorted(ingestion["quarantine_reasons"].items(), key=lambda item: -item[1])[:5]
     )
-    seen = f"{rows['quarantined']} of {total} rows ({share:.2%}) were set aside" + (f": {reasons}" if reasons else "")
-    severity = Severity.ERROR if share > options.max_quarantined else Severity.WARNING if rows["quarantined"] else Severity.INFO
+    seen = f"{rows['quarantined']} of {total} rows ({rows['quarantined'] / total if total else 0:.2%}) were set aside"
+    seen += f": {reasons}" if reasons else ""
+    seen += f"; without near duplicates, as asked, {share:.2%}" if asked_for else ""
+    severity = Severity.ERROR if share > options.max_quarantined else Severity.WARNING if faulty else Severity.INFO
     return Finding(
         check="quarantine",
         severity=severity,

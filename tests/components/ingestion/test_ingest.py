@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from components.errors import EnvironmentFailure, GateError, UsageError
-from components.ingestion import in_order, ingest, readers
+from components.ingestion import earlier_texts, in_order, ingest, readers
 from components.privacy.options import PrivacyOptions
 from components.validation import schema_file
 
@@ -275,6 +275,68 @@ class TestSplits:
         leaks = run(path, split={"by": "column", "column": "fold"})["leaks"]
         assert leaks["exact"]["test"] == {"rows": 5, "share": 0.1}
         assert leaks["label_conflicts"]["texts"] == sum(LABELS[n] != LABELS[195 + n] for n in range(5))
+
+
+class TestNearDuplicatesSetAside:
+    """Conversations in which everybody writes `Yes.` and `yes!`; the splits are told by conversation, time or column."""
+
+    TEXTS = [("Yes." if number % 2 else "yes!") if number % 4 < 2 else f"message number {number}" for number in range(400)]
+    COLUMNS = {
+        "text": TEXTS,
+        "label": ["ask" if number % 3 else "tell" for number in range(400)],
+        "group": [f"conversation {number // 4}" for number in range(400)],
+        "at": list(range(400)),
+        "split": [("train", "train", "dev", "test")[number // 100] for number in range(400)],
+    }
+    SPLITS = [
+        {"group": "group", "split": {"by": "group", "eval": 0.2, "test": 0.2}},
+        {"timestamp": "at", "split": {"by": "time", "eval": 0.2, "test": 0.2}},
+        {"split": {"by": "column", "column": "split"}},
+    ]
+
+    @pytest.mark.parametrize("settings", SPLITS, ids=lambda settings: settings["split"]["by"])
+    def test_no_text_is_in_two_splits_and_train_keeps_all_of_it(self, settings, run, write_rows):
+        path = write_rows("csv", **self.COLUMNS)
+        reported = run(path, **settings)
+        assert reported["leaks"]["near"]["test"]["rows"] > 0
+        aside = run(path, **{**settings, "split": {**settings["split"], "near_duplicates": "set_aside"}})
+        assert aside["leaks"]["near"] == {name: {"rows": 0, "share": 0.0} for name in ("eval", "test")}
+        assert aside["rows"]["train"] == reported["rows"]["train"]
+        lost = sum(reported["rows"][name] - aside["rows"][name] for name in ("eval", "test"))
+        assert aside["quarantine_reasons"] == {earlier_texts.NEAR_DUPLICATE: lost}
+        assert lost == sum(reported["leaks"]["near"][name]["rows"] for name in ("eval", "test"))
+
+    def test_what_is_personal_is_compared_as_it_is_stored(self, write_rows, make_options, make_schema, tmp_path):
+        columns = {
+            "text": [f"write to user{number}@example.org" if number % 2 else f"message number {number}" for number in range(400)],
+            "label": self.COLUMNS["label"],
+            "split": self.COLUMNS["split"],
+        }
+        options = make_options(
+            write_rows("csv", **columns), split={"by": "column", "column": "split", "near_duplicates": "set_aside"}
+        )
+        privacy = PrivacyOptions(redact=["email"])
+        summary = ingest.ingest(
+            options, make_schema(**SCHEMA), None, str(tmp_path / "out"), str(tmp_path / "quarantine"), privacy
+        )
+        assert summary["rows"] == {"train": 200, "eval": 50, "test": 50, "quarantined": 100}
+        assert summary["privacy"]["rows"] == 400
+
+    def test_batches_do_not_matter(self, run, write_rows, monkeypatch):
+        settings = {"group": "group", "split": {"by": "group", "eval": 0.2, "test": 0.2, "near_duplicates": "set_aside"}}
+        path = write_rows("jsonl", **self.COLUMNS)
+        whole = run(path, **settings)
+        monkeypatch.setattr(readers, "_BLOCK_BYTES", 512)
+        monkeypatch.setattr(earlier_texts, "_MOST_PENDING", 10)
+        assert run(path, **settings)["split_fingerprints"] == whole["split_fingerprints"]
+
+    def test_rows_drawn_by_their_text_are_not_read_twice(self, run, write_rows, monkeypatch):
+        monkeypatch.setattr(earlier_texts, "EarlierTexts", None)
+        assert run(write_rows("csv", **self.COLUMNS), split={"near_duplicates": "set_aside"})["rows"]["quarantined"] == 0
+
+    def test_allowed_ones_cannot_be_set_aside(self, make_options, tmp_path):
+        with pytest.raises(ValueError, match="goes without split.allow_near_duplicates"):
+            make_options(tmp_path / "t.csv", split={"allow_near_duplicates": True, "near_duplicates": "set_aside"})
 
 
 class TestDisk:

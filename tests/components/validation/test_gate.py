@@ -6,6 +6,7 @@ from tensorflow_metadata.proto.v0 import anomalies_pb2
 
 from components.errors import ParlanceError
 from components.findings import Severity, has_errors
+from components.ingestion.earlier_texts import NEAR_DUPLICATE
 from components.validation import drift, gate, schema_file
 from components.validation.options import ValidationOptions
 from tests.components.validation.test_distances import categorical
@@ -69,6 +70,17 @@ class TestBrokenRules:
         options = ValidationOptions(max_quarantined=1, severity={"channel": {"domain": asked}})
         found = self.told(tmp_path, {"domain": 30}, 30, options, values={"fax": 30})
         assert {finding.check: finding.severity for finding in found}["broken rule"] is severity
+
+
+def test_near_duplicates_that_are_set_aside_as_asked_do_not_count_for_what_is_tolerated(tmp_path):
+    reasons = {NEAR_DUPLICATE: 30, "text: missing": 1}
+    ingestion = {"rows": {"train": 60, "eval": 5, "test": 4, "quarantined": 31}, "quarantine_reasons": reasons}
+    [finding] = gate.check(anomalies(tmp_path), ingestion, SCHEMA, ValidationOptions(max_quarantined=0.01))
+    assert finding.severity is Severity.WARNING
+    assert "31 of 100 rows (31.00%) were set aside" in finding.message
+    assert "without near duplicates, as asked, 1.00%" in finding.message
+    [finding] = gate.check(str(tmp_path), ingestion, SCHEMA, ValidationOptions(max_quarantined=0.005))
+    assert finding.severity is Severity.ERROR
 
 
 class TestNewColumns:
