@@ -32,7 +32,9 @@ class Column:
       different: Whether the data gate calls it different.
       psi, largest, divergence: Its distances, see validation.distances.
       chance: The probability of such a difference by chance, as text.
-      changes: Cells with the shares of rows before and after.
+      changes: The cells in which most of the difference is, with the shares of rows before and after.
+      cells: Every cell with its shares, where there are more than those.
+      charts: Histograms of all cells, `before` and `after`, on one scale.
     """
 
     name: str
@@ -42,6 +44,8 @@ class Column:
     divergence: float
     chance: str
     changes: tuple[str, ...]
+    cells: tuple[str, ...]
+    charts: Mapping[str, tuple[Bar, ...]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,9 +102,9 @@ def tables(comparisons: Sequence[Mapping[str, Any]]) -> list[Table]:
 
 def _table(comparison: Mapping[str, Any]) -> Table:
     before, after = (plural(rows, "row") for rows in comparison["rows"])
-    kind, now = ("Skew", "a server's log") if comparison["kind"] == "skew" else ("Drift", "this run")
+    kind = "Skew" if comparison["kind"] == "skew" else "Drift"
     return Table(
-        title=f"{kind}: {after} of {now} beside {comparison['against']} ({before})",
+        title=f"{kind}: {after} of this run beside {comparison['against']} ({before})",
         columns=tuple(map(_column, comparison["columns"][:COLUMNS])),
         left_out=max(len(comparison["columns"]) - COLUMNS, 0),
         texts=tuple(map(_text, comparison.get("texts", ())[:TEXTS])),
@@ -109,18 +113,24 @@ def _table(comparison: Mapping[str, Any]) -> Table:
 
 def _text(measure: Mapping[str, Any]) -> TextMeasure:
     cells = measure["cells"]
-    tallest = max((cell[side] for cell in cells for side in ("before", "after")), default=0.0)
     return TextMeasure(
         column=measure["column"],
         measure=_MEASURES.get(measure["measure"], measure["measure"]),
         different=measure["different"],
         distance=percent(measure["distance"]),
         chance=_chance(measure["p_value"]),
-        cells=tuple(
-            f"{shorten(cell['cell'], _CELL_LENGTH)}: {percent(cell['before'])} → {percent(cell['after'])}" for cell in cells
-        ),
-        charts={side: bars_of_shares([cell[side] for cell in cells], tallest) for side in ("before", "after")} if cells else {},
+        cells=_changes(cells),
+        charts=_charts(cells),
     )
+
+
+def _changes(cells: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
+    return tuple(f"{shorten(cell['cell'], _CELL_LENGTH)}: {percent(cell['before'])} → {percent(cell['after'])}" for cell in cells)
+
+
+def _charts(cells: Sequence[Mapping[str, Any]]) -> dict[str, tuple[Bar, ...]]:
+    tallest = max((cell[side] for cell in cells for side in ("before", "after")), default=0.0)
+    return {side: bars_of_shares([cell[side] for cell in cells], tallest) for side in ("before", "after")} if cells else {}
 
 
 def _chance(probability: float) -> str:
@@ -128,10 +138,9 @@ def _chance(probability: float) -> str:
 
 
 def _column(column: Mapping[str, Any]) -> Column:
-    changes = [
-        f"{shorten(part['cell'], _CELL_LENGTH)}: {percent(part['before'])} → {percent(part['after'])}"
-        for part in column["contributions"][:CONTRIBUTIONS]
-    ]
+    changes = list(_changes(column["contributions"][:CONTRIBUTIONS]))
+    # A gate of an earlier version, whose result a run may reuse, left none.
+    cells = column.get("cells", ())
     if column["lengths"]:
         before, after = column["lengths"]
         changes.insert(0, f"mean length: {before:.1f} → {after:.1f} bytes")
@@ -143,4 +152,6 @@ def _column(column: Mapping[str, Any]) -> Column:
         divergence=column["divergence"],
         chance=_chance(column["p_value"]),
         changes=tuple(changes) or (NOTHING,),
+        cells=_changes(cells) if len(cells) > len(column["contributions"]) else (),
+        charts=_charts(cells),
     )

@@ -21,6 +21,7 @@ MISSING = "(missing)"
 RARE = "(rare values)"
 NEW = "(new values)"
 PRESENT = "(any value)"
+OTHER = "(other values)"
 
 _Feature = statistics_pb2.FeatureNameStatistics
 # Values that fewer rows have share one cell: identifiers, long tails and names would be nothing but noise.
@@ -138,6 +139,25 @@ def contributions(cells: Cells, limit: int = 5) -> list[Contribution]:
     largest = [int(index) for index in np.argsort(-terms, kind="stable")[:limit] if p[index] != q[index]]
     named = np.maximum(cells.before, cells.after) >= _MIN_NAMED_ROWS
     return [Contribution(cells.names[i] if named[i] else RARE, float(p[i]), float(q[i])) for i in largest]
+
+
+def distribution(cells: Cells, limit: int = 30) -> list[Contribution]:
+    """Returns both distributions, cell by cell in their order.
+
+    Args:
+      cells: What the two data sets were compared by.
+      limit: How many cells to return at most. Of more, those in which neither data set has many rows are one, OTHER.
+    """
+    p, q = cells.shares()
+    named = np.maximum(cells.before, cells.after) >= _MIN_NAMED_ROWS
+    largest = set(np.argsort(-np.maximum(p, q), kind="stable")[: limit - 2].tolist()) if len(p) > limit else set(range(len(p)))
+    found: dict[str, list[float]] = {}
+    for place, name in enumerate(cells.names):
+        cell = found.setdefault(RARE if not named[place] else name if place in largest else OTHER, [0.0, 0.0])
+        cell[0] += float(p[place])
+        cell[1] += float(q[place])
+    # What is left of many has no place among them, and could be the largest.
+    return [Contribution(name, *found[name]) for name in sorted(found, key=lambda name: name == OTHER)]
 
 
 def of_features(before: _Feature, after: _Feature, rows: tuple[float, float], identifier: bool = False) -> Cells | None:

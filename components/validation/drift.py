@@ -59,6 +59,7 @@ class ColumnDrift:
       p_value: Probability of such a difference by chance, corrected for the number of columns.
       lengths: Mean lengths of a text in bytes, before and after; None of other columns and of texts that are measured better.
       contributions: Where it differs most.
+      cells: Both distributions; none of a column that may hold messages now.
       different: The verdict: more than chance, and large enough.
       fault: What seems to have happened to the data; None if nothing explains the difference.
     """
@@ -72,6 +73,7 @@ class ColumnDrift:
     contributions: tuple[distances.Contribution, ...]
     different: bool
     fault: faults.Fault | None = None
+    cells: tuple[distances.Contribution, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -178,6 +180,7 @@ def compare(
                 p_value=chances[name],
                 lengths=lengths,
                 contributions=tuple(distances.contributions(cells)),
+                cells=tuple(distances.distribution(cells)),
                 different=(large and chances[name] <= options.drift.alpha) or _other_lengths(lengths),
             )
         )
@@ -216,14 +219,11 @@ def _finding(column: ColumnDrift, comparison: Comparison, severity: Severity, op
         f"PSI {column.psi:.3f}, L-infinity {column.largest:.3f}, Jensen-Shannon divergence {column.divergence:.3f} bits,"
         f" chance {chance} (corrected for {tested} columns)"
     )
-    kind = comparison.kind
     parts = [
-        text_drift.change(_shorten(part.cell), f"{part.before:.1%}", f"{part.after:.1%}", kind)
-        for part in column.contributions[:_SHOWN_CONTRIBUTIONS]
+        f"{_shorten(part.cell)} {part.before:.1%} -> {part.after:.1%}" for part in column.contributions[:_SHOWN_CONTRIBUTIONS]
     ]
     if _other_lengths(column.lengths) and column.lengths:
-        before, after = column.lengths
-        parts.insert(0, text_drift.change("mean length", f"{before:.1f}", f"{after:.1f} bytes", kind))
+        parts.insert(0, f"mean length {column.lengths[0]:.1f} -> {column.lengths[1]:.1f} bytes")
     changes = "; ".join(parts)
     fault, against = column.fault, comparison.against
     what = f"differs from {against}" if fault is None else f"{fault.text}, compared with {against}"
@@ -238,8 +238,9 @@ def _finding(column: ColumnDrift, comparison: Comparison, severity: Severity, op
 
 
 def _explained(column: ColumnDrift, fault: faults.Fault) -> ColumnDrift:
-    shown = () if fault.holds_text else column.contributions
-    return dataclasses.replace(column, fault=fault, contributions=shown, different=True)
+    if fault.holds_text:
+        column = dataclasses.replace(column, contributions=(), cells=())
+    return dataclasses.replace(column, fault=fault, different=True)
 
 
 def _other_lengths(lengths: Sequence[float] | None) -> bool:

@@ -10,9 +10,18 @@ COLUMN = {
     "p_value": 1e-40,
     "lengths": None,
     "contributions": [{"cell": "<b>web", "before": 0.505, "after": 0.092}],
+    "cells": [{"cell": "phone", "before": 0.495, "after": 0.908}, {"cell": "<b>web", "before": 0.505, "after": 0.092}],
     "different": True,
 }
-SAME = {**COLUMN, "column": "text", "different": False, "p_value": 0.5, "contributions": [], "lengths": [40.0, 41.25]}
+SAME = {
+    **COLUMN,
+    "column": "text",
+    "different": False,
+    "p_value": 0.5,
+    "contributions": [],
+    "cells": [],
+    "lengths": [40.0, 41.25],
+}
 COMPARISON = {"against": "the previous data", "kind": "drift", "rows": [2369, 2442], "columns": [COLUMN, SAME]}
 
 
@@ -22,6 +31,22 @@ def test_a_table_shows_distances_and_where_they_come_from():
     channel, text = table.columns
     assert (channel.chance, channel.changes) == ("<0.0001", ("<b>web: 50.5% → 9.2%",))
     assert (text.chance, text.changes) == ("0.5000", ("mean length: 40.0 → 41.2 bytes",))
+
+
+def test_both_distributions_of_a_column_are_shown_on_one_scale():
+    [table] = drift.tables([COMPARISON])
+    channel, text = table.columns
+    assert channel.cells == ("phone: 49.5% → 90.8%", "<b>web: 50.5% → 9.2%")
+    (phone_before, web_before), (phone_after, web_after) = channel.charts["before"], channel.charts["after"]
+    assert (phone_before.x, web_before.x) == (phone_after.x, web_after.x)
+    assert phone_before.height < web_before.height < phone_after.height
+    assert web_after.height < phone_before.height
+    assert (text.cells, text.charts) == ((), {})
+
+
+def test_a_result_of_an_earlier_version_has_no_distributions():
+    [table] = drift.tables([{**COMPARISON, "columns": [{name: value for name, value in COLUMN.items() if name != "cells"}]}])
+    assert (table.columns[0].cells, table.columns[0].charts) == ((), {})
 
 
 def test_long_tables_end_and_say_so():
@@ -34,6 +59,9 @@ def test_the_page_holds_it_escaped():
     page = report.render(report.ReportData(comparisons=[COMPARISON]))
     assert "beside the previous data" in page
     assert "&lt;b&gt;web: 50.5% → 9.2%" in page
+    assert "all 2 values or ranges" in page
+    for where in ("the earlier data", "this run"):
+        assert f'aria-label="Distribution of channel in {where}"' in page
     assert "<b>web" not in page
 
 

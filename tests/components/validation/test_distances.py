@@ -134,6 +134,27 @@ class TestCategories:
         assert {found.cell for found in distances.contributions(counted)} == {distances.RARE}
 
 
+class TestDistribution:
+    def test_is_both_shares_of_every_cell_in_order(self):
+        counted = distances.of_features(categorical({"a": 60, "b": 40}), categorical({"b": 50, "c": 50}), (100, 100))
+        assert distances.distribution(counted) == [
+            distances.Contribution("a", 0.6, 0.0),
+            distances.Contribution("b", 0.4, 0.5),
+            distances.Contribution("c", 0.0, 0.5),
+        ]
+
+    def test_of_very_many_cells_the_smallest_are_one(self):
+        rows = {f"v{number}": 100 - number for number in range(60)}
+        counted = distances.of_features(*[categorical(rows)] * 2, (sum(rows.values()),) * 2)
+        shown = distances.distribution(counted, limit=10)
+        assert [cell.cell for cell in shown] == [*(f"v{number}" for number in range(8)), distances.OTHER]
+        assert sum(cell.before for cell in shown) == pytest.approx(1)
+
+    def test_values_of_few_rows_are_not_named(self):
+        counted = distances.of_features(categorical({"a": 9, "Ms Jones": 1, "Mr Smith": 2}), categorical({"a": 12}), (12, 12))
+        assert [(cell.cell, cell.before) for cell in distances.distribution(counted)] == [("a", 0.75), (distances.RARE, 0.25)]
+
+
 class TestNumbers:
     def test_equal_deciles_are_no_distance(self):
         assert distances.l_infinity(distances.of_features(numeric(DECILES), numeric(DECILES), (1000, 1000))) == 0
