@@ -31,6 +31,7 @@ from components.ingestion import (
     in_order,
     language,
     leaks,
+    logged,
     near_duplicates,
     quarantine,
     readers,
@@ -63,7 +64,6 @@ _MOST_SEGMENT_VALUES = 200
 _NO_SPLIT = -1
 
 PERSONAL_LABEL = "looks like personal data, and is not in the schema's domain"
-
 
 # A rule that more rows break says what is wrong with a table of which too little is left.
 _MOST_ROWS = 0.5
@@ -118,11 +118,13 @@ def ingest(
     """
     started = time.monotonic()
     check_roles(options, schema)
+    given, options = options, logged.options_for(options)
     privacy = privacy or PrivacyOptions()
     categories = stored_columns.categories(schema, options.text, options.group)
     redactor = BatchRedactor(privacy, privacy.read_key(), categories=categories)
     languages = language.LanguageColumn(options, schema)
-    table = _Table(options, schema, paths, languages.optional)
+    optional = logged.optional_columns(options, schema) | ({languages.optional} if languages.optional is not None else set())
+    table = _Table(options, schema, paths, optional)
     work = _ChunkWork(options, schema, splits.plan(options, table.scan), redactor, languages)
     if earlier_texts.are_asked_for(options):
         with contextlib.closing(in_order.in_order(work.splits_of, table.chunks(table.needed))) as parts:
@@ -144,6 +146,7 @@ def ingest(
             for writer, blocks in zip(writers, done.blocks, strict=True):
                 writer.append(blocks)
         tally = counts.tally
+        logged.require_rows(options, sum(tally.rows) + set_aside.reasons.total(), skipped)
         broken = counts.broken.report(counts.redactor.redact_value)
         try:
             tally.check(set_aside.reasons)
@@ -166,7 +169,11 @@ def ingest(
         "new_columns": table.new(),
         "missing": {name: sum(tally.rows) - values for name, values in tally.values.items()},
         "empty_columns": sorted(name for name, values in tally.values.items() if not values),
-        "notes": [*work.plan.notes, *(f"{count} {what} were skipped" for what, count in skipped.items())],
+        "notes": [
+            *work.plan.notes,
+            *logged.notes(given, table.lacking() - {languages.optional}),
+            *(f"{count} {what} were skipped" for what, count in skipped.items()),
+        ],
         "texts": counts.texts.report(),
         "languages": counts.languages.report(options.language),
         "leaks": watch.report(),
@@ -350,7 +357,7 @@ class _Table:
       needed: Every column someone needs, read or derived, each with who needs it.
     """
 
-    def __init__(self, options: DataOptions, schema: schema_pb2.Schema, paths: list[str] | None, optional: str | None = None):
+    def __init__(self, options: DataOptions, schema: schema_pb2.Schema, paths: list[str] | None, optional: Collection[str] = ()):
         self._optional = optional
         self._source = options.source
         self._named = {*options.exclude, options.timestamp}
@@ -390,6 +397,10 @@ class _Table:
         if self._seen:
             self._require(raw, self._seen)
 
+    def lacking(self) -> set[str]:
+        """Returns the columns that are needed, may be missing and are."""
+        return {name for name in self._raw(self.needed) if name in self._optional and name not in self._seen}
+
     def ignored(self) -> list[str]:
         """Lists the table's columns that are not stored."""
         return [name for name in self._seen if name not in self._stored]
@@ -404,7 +415,7 @@ class _Table:
 
     def _require(self, raw: dict[str, str], there: Collection[str]) -> None:
         for name, asked_by in raw.items():
-            if name != self._optional:
+            if name not in self._optional:
                 columns.require([name], there, asked_by)
 
     def _columns_vary(self) -> bool:
@@ -505,6 +516,9 @@ class _Tally:
                 raise UsageError(f"data.label {label!r} has no value in any of {reasons.total()} rows; name another column")
             why = "; ".join(f"{reason}: {rows}" for reason, rows in reasons.most_common(5))
             raise UsageError(f"All {reasons.total()} rows were set aside ({why}); correct the table or the types in the schema")
+        if isinstance(self._options.source, PredictionLogSource):
+            # No model is made of it, so that few rows, one answer or texts that are all empty are for the data gate to judge.
+            return
         for name in self._options.text:
             if not self.values[name]:
                 raise UsageError(f"data.text {name!r} has no text in any of {stored} rows; name another column")

@@ -61,18 +61,23 @@ class FileSource(Options):
 
 
 class PredictionLogSource(FileSource):
-    """The request log of a model server: files of TFRecords that `--request_log_dir` wrote, for monitoring and pseudo labels.
+    """The request log of a model server: files of TFRecords that `--request_log_dir` wrote, to be looked at, never to train on.
 
-    Its columns are the model's inputs, the answer's label, score, model_version, timestamp and latency_ms.
+    Its columns are the model's inputs, the answer's label, score, model_version, timestamp and latency_ms. Columns of the schema that
+    are not in its environment SERVING, and the group, may be missing.
 
     Attributes:
       model: The model whose records to read; those of others are skipped and counted. All records if not given.
       label: What to call the column of the labels that the model answered.
+      since: Records from before this time, in seconds since the epoch, are skipped and counted.
+      until: So are records from this time on.
     """
 
     type: Literal["prediction_log"]  # type: ignore[assignment]  # the same kind of path, of another format
     model: str | None = Field(default=None, min_length=1)
     label: str = Field(default="label", min_length=1)
+    since: float | None = None
+    until: float | None = None
 
 
 class Incremental(Options):

@@ -102,9 +102,9 @@ def tables(comparisons: Sequence[Mapping[str, Any]]) -> list[Table]:
 
 def _table(comparison: Mapping[str, Any]) -> Table:
     before, after = (plural(rows, "row") for rows in comparison["rows"])
-    kind = "Skew" if comparison["kind"] == "skew" else "Drift"
+    kind, now = ("Skew", "a server's log") if comparison["kind"] == "skew" else ("Drift", "this run")
     return Table(
-        title=f"{kind}: {after} of this run beside {comparison['against']} ({before})",
+        title=f"{kind}: {after} of {now} beside {comparison['against']} ({before})",
         columns=tuple(map(_column, comparison["columns"][:COLUMNS])),
         left_out=max(len(comparison["columns"]) - COLUMNS, 0),
         texts=tuple(map(_text, comparison.get("texts", ())[:TEXTS])),

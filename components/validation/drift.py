@@ -219,11 +219,14 @@ def _finding(column: ColumnDrift, comparison: Comparison, severity: Severity, op
         f"PSI {column.psi:.3f}, L-infinity {column.largest:.3f}, Jensen-Shannon divergence {column.divergence:.3f} bits,"
         f" chance {chance} (corrected for {tested} columns)"
     )
+    kind = comparison.kind
     parts = [
-        f"{_shorten(part.cell)} {part.before:.1%} -> {part.after:.1%}" for part in column.contributions[:_SHOWN_CONTRIBUTIONS]
+        text_drift.change(_shorten(part.cell), f"{part.before:.1%}", f"{part.after:.1%}", kind)
+        for part in column.contributions[:_SHOWN_CONTRIBUTIONS]
     ]
     if _other_lengths(column.lengths) and column.lengths:
-        parts.insert(0, f"mean length {column.lengths[0]:.1f} -> {column.lengths[1]:.1f} bytes")
+        before, after = column.lengths
+        parts.insert(0, text_drift.change("mean length", f"{before:.1f}", f"{after:.1f} bytes", kind))
     changes = "; ".join(parts)
     fault, against = column.fault, comparison.against
     what = f"differs from {against}" if fault is None else f"{fault.text}, compared with {against}"
