@@ -1,15 +1,23 @@
 """The data of a run: what the manifest says, and the very examples back."""
 
+import gzip
 import json
 import shutil
+import sqlite3
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
-from components.ingestion import ingest, manifest
+from components.ingestion import database, ingest, manifest, watermark
 from components.ingestion.options import DataOptions
 from components.privacy.options import PrivacyOptions
 from components.validation import schema_file
 from pipeline import cli, data
+from serving import tfrecords
+from tests.components.ingestion import fake_mongodb
+from tests.components.ingestion.test_prediction_log import predicted
+from tests.components.ingestion.test_tfrecord import example
 
 RUN = "tickets-20261121-101500-3fa2"
 SCHEMA = """
@@ -36,14 +44,21 @@ def source(tmp_path):
 @pytest.fixture
 def examples(tmp_path, source):
     """The examples of a run in `tmp_path / root`."""
+    return _ingested(tmp_path, {"type": "csv", "path": "tickets.csv"}, SCHEMA, [str(source)])
+
+
+def _ingested(tmp_path, source, schema, paths, **settings):
+    """Does what ExampleGen does; returns the folder of the examples."""
     folder, run = tmp_path / "root" / "pipelines" / "examples" / "3", tmp_path / "root" / "runs" / RUN
     run.mkdir(parents=True)
     options = DataOptions.model_validate(
-        {"source": {"type": "csv", "path": "tickets.csv"}, "text": "text", "label": "label", "split": {"eval": 0.2, "test": 0.2}}
+        {"source": source, "text": "text", "label": "label", "split": {"eval": 0.2, "test": 0.2}} | settings
     )
-    privacy, schema = PrivacyOptions(redact=["email"]), schema_file.parse(SCHEMA)
-    summary = ingest.ingest(options, schema, [str(source)], str(folder), str(tmp_path / "quarantine"), privacy)
-    made = manifest.Manifest(options, privacy, SCHEMA, (str(source),), None, manifest.versions(summary), "0.1")
+    privacy = PrivacyOptions(redact=["email"])
+    quarantine = str(tmp_path / "quarantine")
+    summary = ingest.ingest(options, schema_file.parse(schema), paths, str(folder), quarantine, privacy)
+    paths = None if paths is None else tuple(paths)
+    made = manifest.Manifest(options, privacy, schema, paths, None, manifest.versions(summary), "0.1")
     made.write(str(folder))
     written = json.loads((folder / manifest.FILE_NAME).read_text(encoding="utf-8"))
     (run / data.FILE_NAME).write_text(json.dumps({**written, "examples": str(folder)}), encoding="utf-8")
@@ -165,6 +180,177 @@ class TestRestore:
         code, _, error = parlance("restore", RUN)
         assert code == 2
         assert "was made by 0.1" in error
+
+
+ROWS = [
+    {"id": n, "text": f"call a{n}@example.org on {n}", "label": "ask" if n % 3 else "tell", "fare": n / 8 if n % 5 else None}
+    for n in range(200)
+]
+OF_ROWS = """
+feature { name: "text" type: BYTES }
+feature { name: "label" type: BYTES }
+feature { name: "fare" type: FLOAT }
+"""
+
+
+class Jsonl:
+    """A source: how it is written, `source`, `schema`, `paths` and further settings, and how it is changed.
+
+    Each is one kind; `change` makes one text another.
+    """
+
+    schema, settings = OF_ROWS, {}
+    extension = "jsonl"
+
+    def __init__(self, folder, monkeypatch):
+        self.path = folder / f"rows.{self.extension}"
+        self.write(ROWS)
+        self.source = {"type": self.extension, "path": self.path.name}
+        self.paths = [str(self.path)]
+
+    def write(self, rows):
+        self.path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+
+    def change(self):
+        self.write([{**ROWS[0], "text": "something else"}, *ROWS[1:]])
+
+
+class Parquet(Jsonl):
+    extension = "parquet"
+
+    def write(self, rows):
+        pq.write_table(pa.Table.from_pylist(rows), self.path)
+
+
+class Tfrecord(Jsonl):
+    extension = "tfrecord"
+
+    def write(self, rows):
+        examples = [
+            example(text=row["text"].encode(), label=row["label"].encode(), fare=[] if row["fare"] is None else row["fare"])
+            for row in rows
+        ]
+        self.path.write_bytes(gzip.compress(b"".join(map(tfrecords.framed, examples))))
+
+
+class PredictionLog(Tfrecord):
+    def __init__(self, folder, monkeypatch):
+        super().__init__(folder, monkeypatch)
+        self.source["type"] = "prediction_log"
+
+    def write(self, rows):
+        requests = [
+            predicted({"text": [row["text"].encode()], "fare": [row["fare"] or 0.0]}, label=[row["label"].encode()], score=[0.5])
+            for row in rows
+        ]
+        self.path.write_bytes(b"".join(tfrecords.framed(request.SerializeToString()) for request in requests))
+
+
+class Sql:
+    """The second span of a table, which holds the rows after the first 50. Rows that arrive later are in neither."""
+
+    schema, settings = OF_ROWS, {}
+
+    def __init__(self, folder, monkeypatch):
+        self.file = folder / "rows.sqlite"
+        self.source = {
+            "type": "sql",
+            "url": f"sqlite:///{self.file}",
+            "table": "tickets",
+            "key": "id",
+            "incremental": {"column": "id"},
+        }
+        with sqlite3.connect(self.file) as connection:
+            connection.execute("CREATE TABLE tickets (id INTEGER PRIMARY KEY, text TEXT, label TEXT, fare REAL)")
+        self.insert(ROWS[:50])
+        first, _ = self.close([])
+        self.insert(ROWS[50:])
+        _, region = self.close([first])
+        self.paths = [region.to_json()]
+        self.insert([{**ROWS[0], "id": 1000}])
+
+    def insert(self, rows):
+        with sqlite3.connect(self.file) as connection:
+            connection.executemany("INSERT INTO tickets VALUES (:id, :text, :label, :fare)", rows)
+
+    def close(self, known):
+        source = DataOptions.model_validate({"source": self.source, "label": "label"}).source
+        with database.opened(source) as table:
+            return watermark.resolve(table, source.incremental, known)
+
+    def change(self):
+        with sqlite3.connect(self.file) as connection:
+            connection.execute("UPDATE tickets SET text = 'something else' WHERE id = 100")
+
+
+class Mongodb:
+    schema, settings = OF_ROWS, {}
+    source = {"type": "mongodb", "url": "mongodb://memory/", "database": "support", "collection": "tickets"}
+    paths = None
+
+    def __init__(self, folder, monkeypatch):
+        pytest.importorskip("pymongo", reason="needs the extra: pip install 'parlance-tfx[sources]'")
+        from components.ingestion import mongodb
+
+        self.client = fake_mongodb.Client("support", "tickets")
+        monkeypatch.setattr(mongodb.pymongo, "MongoClient", lambda *arguments, **options: self.client)
+        self.insert(ROWS)
+
+    def insert(self, rows):
+        self.client.collection.insert_many([{"_id": row["id"], **row} for row in rows])
+
+    def change(self):
+        self.insert([{**ROWS[0], "id": 1000}])
+
+
+class HomeAssistantIntents:
+    """Utterances sampled from a package; another seed stands for another version of it."""
+
+    schema = "".join(f'feature {{ name: "{name}" type: BYTES }}\n' for name in ("text", "intent", "language", "template"))
+    settings = {"label": "intent", "group": "template", "segments": ["language"]}
+    source = {"type": "home_assistant_intents", "languages": ["de", "en"], "rows": 300}
+    paths = None
+
+    def __init__(self, folder, monkeypatch):
+        self.folder = folder
+
+    def change(self):
+        file = self.folder / "root" / "runs" / RUN / data.FILE_NAME
+        values = json.loads(file.read_text(encoding="utf-8"))
+        values["data"]["source"]["seed"] = 1
+        file.write_text(json.dumps(values), encoding="utf-8")
+
+
+@pytest.mark.parametrize("kind", [Jsonl, Parquet, Tfrecord, PredictionLog, Sql, Mongodb, HomeAssistantIntents])
+class TestEverySource:
+    @pytest.fixture
+    def restored(self, kind, tmp_path, monkeypatch, parlance):
+        """A source, and a function that forgets the examples of its run and brings them back."""
+        monkeypatch.chdir(tmp_path)
+        source = kind(tmp_path, monkeypatch)
+        folder = _ingested(tmp_path, source.source, source.schema, source.paths, **source.settings)
+        before = manifest.stored(folder, schema_file.parse(source.schema))
+        shutil.rmtree(folder)
+
+        def restore():
+            code, shown, error = parlance("restore", RUN)
+            return code, shown + error, before, manifest.stored(folder, schema_file.parse(source.schema))
+
+        return source, restore
+
+    def test_examples_that_are_gone_are_ingested_again(self, restored):
+        code, shown, before, after = restored[1]()
+        assert (code, after) == (0, before), shown
+        assert sum(version.rows for version in after.values()) >= 150
+        assert "ingested again from the source" in shown
+
+    def test_a_source_that_changed_is_refused(self, restored):
+        source, restore = restored
+        source.change()
+        code, shown, _, after = restore()
+        assert code == 2
+        assert "The source holds other rows than those that were ingested" in shown
+        assert not any(version.rows for version in after.values())
 
 
 def test_a_manifest_round_trips(examples):
