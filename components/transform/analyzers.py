@@ -6,8 +6,10 @@ TensorFlow Transform's own look at one column each, and every one of them costs 
 from __future__ import annotations
 
 import collections
+import heapq
 import os
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, Protocol
 
 import apache_beam as beam
 import numpy as np
@@ -88,6 +90,55 @@ def identifiers_per_column(lines: Iterable[bytes], columns: int) -> list[int]:
     return np.bincount([int(line.partition(b"\t")[0]) for line in lines], minlength=columns).tolist()
 
 
+class Combination(Protocol):
+    """How what an analyzer reads is combined without Beam, see `analysis`; the methods are those of Beam's CombineFn."""
+
+    def reduce(self, values: tf.Tensor) -> list[tf.Tensor]:
+        """Returns what of a batch's values is to be combined, inside TensorFlow's graph."""
+
+    def create_accumulator(self) -> Any:
+        """Returns the accumulator of no batches; accumulators can be pickled."""
+
+    def add_input(self, accumulator: Any, *reduced: np.ndarray) -> Any:
+        """Adds what `reduce` returned to an accumulator, which may be changed, and returns the new one."""
+
+    def merge_accumulators(self, accumulators: Iterable[Any]) -> Any:
+        """Returns the accumulator of all; the first may be changed."""
+
+
+class ValueCounts:
+    """Counts how often each value occurs in each column of batches, strings [B, C].
+
+    An accumulator has a mapping of values to rows for each column.
+    """
+
+    def __init__(self, columns: int):
+        self._columns = columns
+
+    def reduce(self, values: tf.Tensor) -> list[tf.Tensor]:
+        """Returns for each column the distinct values, strings [D], and in how many rows they are, int64 [D]."""
+        counted = [tf.unique_with_counts(column, tf.int64) for column in tf.unstack(values, self._columns, axis=1)]
+        return [tensor for column in counted for tensor in (column.y, column.count)]
+
+    def create_accumulator(self) -> list[dict[bytes, int]]:
+        """See Combination."""
+        return [{} for _ in range(self._columns)]
+
+    def add_input(self, accumulator: list[dict[bytes, int]], *reduced: np.ndarray) -> list[dict[bytes, int]]:
+        """See Combination."""
+        for counts, values, rows in zip(accumulator, reduced[::2], reduced[1::2], strict=True):
+            _add(counts, zip(values.tolist(), rows.tolist(), strict=True))
+        return accumulator
+
+    def merge_accumulators(self, accumulators: Iterable[list[dict[bytes, int]]]) -> list[dict[bytes, int]]:
+        """See Combination."""
+        first, *others = accumulators
+        for other in others:
+            for counts, more in zip(first, other, strict=True):
+                _add(counts, more.items())
+        return first
+
+
 class ColumnSketches(beam.CombineFn):
     """Combines batches, float32 [B, N], into boundaries between equally large parts of each column, float32 [N, count - 1].
 
@@ -97,6 +148,10 @@ class ColumnSketches(beam.CombineFn):
     def __init__(self, columns: int, count: int, error: float):
         super().__init__()
         self._columns, self._count, self._error = columns, count, error
+
+    def reduce(self, values: tf.Tensor) -> list[tf.Tensor]:
+        """See Combination."""
+        return [values]
 
     def create_accumulator(self):
         return sketches.QuantilesSketch(self._error, _MOST_ROWS, self._columns), np.zeros(self._columns, bool)
@@ -124,16 +179,31 @@ class ColumnSketches(beam.CombineFn):
 class _Quantiles(beam.PTransform):
     def __init__(self, columns: int, count: int, error: float):
         super().__init__()
-        self._combine = ColumnSketches(columns, count, error)
+        self.combination = ColumnSketches(columns, count, error)
 
     def expand(self, batches):
-        return batches | "TakeNumbers" >> beam.Map(lambda batch: batch[0]) | "Sketch" >> beam.CombineGlobally(self._combine)
+        return batches | "TakeNumbers" >> beam.Map(lambda batch: batch[0]) | "Sketch" >> beam.CombineGlobally(self.combination)
+
+    def result(self, accumulator, folder: str) -> np.ndarray:
+        """Returns the boundaries."""
+        return self.combination.extract_output(accumulator)
 
 
 class _Categories(tft_beam.experimental.PTransformAnalyzer):
     def __init__(self, columns: int, most: int, least_rows: int, name: str):
         super().__init__()
+        self.combination = ValueCounts(columns)
         self._columns, self._most, self._least_rows, self._name = columns, most, least_rows, name
+
+    def result(self, accumulator: list[dict[bytes, int]], folder: str) -> np.ndarray:
+        """Writes the file to a folder and returns its path."""
+        ranked = {
+            column: most_frequent(
+                ((rows, value) for value, rows in counts.items() if _is_line(value)), self._most, self._least_rows
+            )
+            for column, counts in enumerate(accumulator)
+        }
+        return write_lines(os.path.join(folder, self._name), _lines(ranked, self._columns))
 
     def expand(self, batches):
         least_rows, columns = self._least_rows, self._columns
@@ -146,7 +216,7 @@ class _Categories(tft_beam.experimental.PTransformAnalyzer):
             | "ByColumn" >> beam.Map(lambda counted: (counted[0][0], (counted[1], counted[0][1])))
             | "MostFrequent" >> beam.combiners.Top.PerKey(self._most)
             | "Gather" >> beam.combiners.ToList()
-            | "Write" >> beam.Map(lambda ranked: _write(path, _lines(dict(ranked), columns)))
+            | "Write" >> beam.Map(lambda ranked: write_lines(path, _lines(dict(ranked), columns)))
         )
 
 
@@ -154,7 +224,7 @@ def _count(batch: Sequence[np.ndarray]) -> Iterator[tuple[tuple[int, bytes], int
     """Yields ((column, value), rows) of a batch, strings [B, C], without values that cannot be a line of a file."""
     for column, values in enumerate(batch[0].T):
         for value, rows in collections.Counter(values.tolist()).items():
-            if value and b"\n" not in value and b"\r" not in value:
+            if _is_line(value):
                 yield (column, value), rows
 
 
@@ -172,7 +242,32 @@ def _key(column: int, value: bytes) -> bytes:
     return b"%d\t%s" % (column, value)
 
 
-def _write(path: str, lines: Iterable[bytes]) -> np.ndarray:
+def _is_line(value: bytes) -> bool:
+    return bool(value) and b"\n" not in value and b"\r" not in value
+
+
+def _add(counts: dict[bytes, int], more: Iterable[tuple[bytes, int]]) -> None:
+    for value, rows in more:
+        counts[value] = counts.get(value, 0) + rows
+
+
+def most_frequent(counted: Iterable[tuple[int, bytes]], most: int | None, least_rows: int) -> list[tuple[int, bytes]]:
+    """Ranks values as TensorFlow Transform ranks a vocabulary.
+
+    Args:
+      counted: Pairs (rows, value).
+      most: How many to return; None for all.
+      least_rows: Of a value to be among them.
+
+    Returns:
+      The pairs in descending order, equally frequent values in descending order of their bytes.
+    """
+    frequent = (pair for pair in counted if pair[0] >= least_rows)
+    return sorted(frequent, reverse=True) if most is None else heapq.nlargest(most, frequent)
+
+
+def write_lines(path: str, lines: Iterable[bytes]) -> np.ndarray:
+    """Writes a file of lines and returns its path, a scalar string."""
     tf.io.gfile.makedirs(os.path.dirname(path))
     with tf.io.gfile.GFile(path, "wb") as file:
         file.write(b"".join(line + b"\n" for line in lines))

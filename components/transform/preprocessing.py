@@ -173,8 +173,9 @@ def _categories(values: tf.Tensor) -> tf.Tensor:
 
 
 def _numbers(values: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Returns the ranks and the absence of numbers [B, N], both float32 [B, N]."""
-    absent = tf.math.is_nan(values)
+    """Returns the ranks and the absence of numbers [B, N], both float32 [B, N]; what is not finite is absent."""
+    absent = tf.logical_not(tf.math.is_finite(values))
+    values = tf.where(absent, float("nan"), values)
     boundaries = analyzers.quantiles(values, _QUANTILES, _QUANTILE_ERROR)
     return tf.where(absent, 0.5, ranks(tf.where(absent, 0.0, values), boundaries)), tf.cast(absent, tf.float32)
 
@@ -191,16 +192,16 @@ def _strings(values: tf.Tensor | tf.SparseTensor) -> tf.Tensor:
 
 
 def _floats(values: tf.Tensor | tf.SparseTensor) -> tf.Tensor:
-    """Returns one finite float32 per row, shape [B], NaN where absent."""
-    values = _dense(tf.cast(values, tf.float32), float("nan"))
-    return tf.where(tf.math.is_finite(values), values, float("nan"))
+    """Returns one float32 per row, shape [B], NaN where absent."""
+    return _dense(values if values.dtype == tf.float32 else tf.cast(values, tf.float32), float("nan"))
 
 
 def _dense(values: tf.Tensor | tf.SparseTensor, absent: Any) -> tf.Tensor:
     if not _is_sparse(values):
         return tf.reshape(values, [-1])
-    rows, width = values.dense_shape[0], tf.maximum(values.dense_shape[1], 1)
-    return tf.sparse.to_dense(tf.SparseTensor(values.indices, values.values, [rows, width]), absent)[:, 0]
+    # Of no row with a value, too, there is a first column.
+    shape = tf.maximum(values.dense_shape, [0, 1])
+    return tf.sparse.to_dense(tf.SparseTensor(values.indices, values.values, shape), absent)[:, 0]
 
 
 def _is_sparse(values: Any) -> bool:

@@ -37,7 +37,7 @@ _NEEDS = {
     "tfx.components.statistics_gen.executor.Executor": (_TFDV,),
     "components.validation.component.ExampleValidatorExecutor": (_TFDV,),
     "components.validation.component.DataGateExecutor": ("components.validation.data_gate",),
-    "tfx.components.transform.executor.Executor": (_TFDV, "components.transform.preprocessing"),
+    "components.transform.component.TransformExecutor": ("components.transform.analysis", "components.transform.preprocessing"),
     "tfx.components.trainer.executor.GenericExecutor": ("keras", "components.training.trainer"),
     "components.evaluation.component.EvaluatorExecutor": ("keras", _TFMA, "components.evaluation.analyse"),
 }

@@ -23,6 +23,17 @@ def serialized(row: Mapping[str, Any]) -> bytes:
     return tf.train.Example(features=features).SerializeToString()
 
 
+def write(rows: Iterable[Mapping[str, Any]], file: pathlib.Path) -> str:
+    """Writes rows as a file of examples; returns its path."""
+    import tensorflow as tf
+
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with tf.io.TFRecordWriter(str(file), "GZIP") as writer:
+        for row in rows:
+            writer.write(serialized(row))
+    return str(file)
+
+
 def analyse(rows: Iterable[Mapping[str, Any]], config: Mapping[str, Any], folder: pathlib.Path) -> pathlib.Path:
     """Makes a preprocessing graph.
 
@@ -34,17 +45,11 @@ def analyse(rows: Iterable[Mapping[str, Any]], config: Mapping[str, Any], folder
     Returns:
       The folder of the graph.
     """
-    from tensorflow_transform import beam as tft_beam
-    from tensorflow_transform.tf_metadata import dataset_metadata, schema_utils
-
+    from components.transform.analysis import analyse
     from components.transform.preprocessing import preprocessing_fn
     from components.validation import schema_file
 
-    spec = schema_utils.schema_as_feature_spec(schema_file.parse(config["schema"])).feature_spec
-    instances = [{name: [row[name]] if name in row else [] for name in spec} for row in rows]
-    with tft_beam.Context(temp_dir=str(folder / "scratch")):
-        function = (instances, dataset_metadata.DatasetMetadata.from_feature_spec(spec)) | tft_beam.AnalyzeDataset(
-            functools.partial(preprocessing_fn, custom_config=config)
-        )
-        _ = function | tft_beam.WriteTransformFn(str(folder / "transform"))
+    file = write(rows, folder / "examples.gz")
+    function = functools.partial(preprocessing_fn, custom_config=config)
+    analyse(function, schema_file.parse(config["schema"]), [file], str(folder / "transform"))
     return folder / "transform"

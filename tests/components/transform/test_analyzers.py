@@ -52,5 +52,40 @@ class TestColumnSketches:
         assert boundaries([np.zeros((0, 2), np.float32)]).tolist() == [[0, 0, 0]] * 2
 
 
+class TestValueCounts:
+    def counts(self, *batches):
+        combine = analyzers.ValueCounts(2)
+        accumulator = combine.create_accumulator()
+        for batch in batches:
+            reduced = [tensor.numpy() for tensor in combine.reduce(analyzers.tf.constant(batch))]
+            accumulator = combine.add_input(accumulator, *reduced)
+        return accumulator
+
+    def test_are_of_each_column(self):
+        assert self.counts([["a", "b"], ["a", "a"]], [["c", "a"]]) == [{b"a": 2, b"c": 1}, {b"b": 1, b"a": 2}]
+
+    def test_of_files_add_up(self):
+        first, second = self.counts([["a", "b"]]), self.counts([["a", "c"], ["d", "b"]])
+        merged = analyzers.ValueCounts(2).merge_accumulators([first, pickle.loads(pickle.dumps(second))])
+        assert merged == [{b"a": 2, b"d": 1}, {b"b": 2, b"c": 1}]
+
+    def test_of_no_rows_are_empty(self):
+        assert self.counts(np.zeros((0, 2), object).astype(str)) == self.counts() == [{}, {}]
+
+
+@pytest.mark.parametrize(
+    ("most", "least", "ranked"),
+    [
+        (None, 0, [(3, b"c"), (2, b"b"), (2, b"a"), (1, b"d")]),
+        (None, 2, [(3, b"c"), (2, b"b"), (2, b"a")]),
+        (2, 0, [(3, b"c"), (2, b"b")]),
+        (9, 3, [(3, b"c")]),
+    ],
+)
+def test_values_are_ranked_by_rows_and_then_backwards(most, least, ranked):
+    counted = [(2, b"a"), (2, b"b"), (3, b"c"), (1, b"d")]
+    assert analyzers.most_frequent(counted, most, least) == ranked
+
+
 def test_identifiers_are_counted_by_the_column_a_line_begins_with():
     assert analyzers.identifiers_per_column([b"0\t", b"0", b"0\t1\t1", b"1\t", b"1", b"12\t", b"12"], 13) == [3, 2, *[0] * 10, 2]

@@ -16,7 +16,7 @@ from pipeline.local import executor_imports
 seen = list(executor_imports.stages([
     "tfx.components.statistics_gen.executor.Executor",
     "components.validation.component.ExampleValidatorExecutor",
-    "tfx.components.transform.executor.Executor",
+    "components.transform.component.TransformExecutor",
     "tfx.components.trainer.executor.GenericExecutor",
     "components.evaluation.component.EvaluatorExecutor",
 ]))
