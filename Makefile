@@ -27,4 +27,4 @@ lock: setup
 		$(if $(UPGRADE),--upgrade) setup.py -o requirements/lock.txt
 
 bench: setup
-	@$(python) -m benchmarks.$(or $(AREA),quality) $(ARGS)
+	@$(python) -m benchmarks.$(or $(AREA),suite) $(if $(ROWS),--rows $(ROWS)) $(ARGS)

@@ -1,13 +1,14 @@
 """Evaluation beside TFMA's own evaluator: the same predictions and slices, one process each, in one call.
 
-    python -m benchmarks.evaluation [--rows N] [--classes N] [--rounds N] [--large ROWS]
+    python -m benchmarks.evaluation [--rows N] [--classes N] [--rounds N] [--without-bootstrap] [--large ROWS]
 
 Both sides are Beam pipelines around `tfma.ExtractEvaluateAndWriteResults` over the same record batches, which hold labels, predictions
 and one segment column of three values; imports and making the data are not timed. The stock side computes accuracy, the confusion matrix
 and three one-against-rest AUCs; not macro F1, which would cost it several times as much again. Its bootstrap (20 replicates, its
-default) takes so long that it is measured on two small sizes and extrapolated along the line through them; ours has 200 and computes
-every metric Parlance has, with intervals of accuracy and macro F1. `--large` measures ours alone with 150 classes and 100 slices on a
-third, two thirds and all of so many rows, to see that time is linear and memory is not. The last line is one JSON object.
+default) takes so long that it is measured on two small sizes and extrapolated along the line through them (`--without-bootstrap` leaves
+that out); ours has 200 and computes every metric Parlance has, with intervals of accuracy and macro F1. `--large` measures ours alone
+with 150 classes and 100 slices on a third, two thirds and all of so many rows, to see that time is linear and memory is not. The last
+line is one JSON object.
 """
 
 from __future__ import annotations
@@ -210,7 +211,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, default=50_000)
     parser.add_argument("--classes", type=int, default=20)
-    parser.add_argument("--rounds", type=int, default=3, help="of our side; stock takes minutes and runs once")
+    parser.add_argument("--rounds", type=int, default=3, help="runs of each side (default: %(default)s)")
+    parser.add_argument("--without-bootstrap", action="store_true", help="leave stock's bootstrap out")
     parser.add_argument(
         "--large", type=int, default=0, metavar="ROWS", help="also measure ours on so many rows, 150 classes, 100 slices"
     )
@@ -222,57 +224,61 @@ def main() -> None:
         return
 
     size = {"rows": arguments.rows, "classes": arguments.classes}
-    mine, two = [], []
-    for number in range(arguments.rounds):
-        mine.append(_side(who="ours", **size))
+    runs: dict[str, list[dict[str, Any]]] = {measure.OURS: [], measure.STOCK: []}
+    two = []
+    for _ in range(arguments.rounds):
+        runs[measure.OURS].append(_side(who="ours", **size))
+        runs[measure.STOCK].append(_side(who="stock", bootstrap=False, **size))
         two.append(_side(who="ours", models=2, **size))
-        if number == arguments.rounds // 2:
-            # It takes minutes, so it runs once, between our rounds.
-            plain = [_side(who="stock", bootstrap=False, **size)]
-    small = [_side(who="stock", rows=rows, classes=arguments.classes, bootstrap=True) for rows in _STOCK_BOOTSTRAP_ROWS]
-    slope = (small[1]["wall_s"] - small[0]["wall_s"]) / (_STOCK_BOOTSTRAP_ROWS[1] - _STOCK_BOOTSTRAP_ROWS[0])
-    extrapolated = small[0]["wall_s"] + slope * (arguments.rows - _STOCK_BOOTSTRAP_ROWS[0])
+    mine, plain = runs[measure.OURS], runs[measure.STOCK]
     large = [
-        _side(who="ours", rows=arguments.large * part // 3, classes=_LARGE_CLASSES, slices=_LARGE_SLICES)
-        for part in ((1, 2, 3) if arguments.large else ())
+        {"rows": rows, **_side(who="ours", rows=rows, classes=_LARGE_CLASSES, slices=_LARGE_SLICES)}
+        for rows in ((arguments.large * part // 3 for part in (1, 2, 3)) if arguments.large else ())
     ]
-    wall = measure.median(mine, "wall_s")
-    stock_wall = measure.median(plain, "wall_s")
-    result = {
-        "area": "evaluation",
-        "rows": arguments.rows,
-        "ours": {name: measure.median(mine, name) for name in ("wall_s", "cpu_s", "peak_mib", "grown_mib")},
-        "stock": {name: measure.median(plain, name) for name in ("wall_s", "cpu_s", "peak_mib", "grown_mib")},
-        "wall_ratio": wall / stock_wall,
-        "detail": {
-            "classes": arguments.classes,
-            "slices": 1 + _SLICES,
-            "replicates": {"ours": _REPLICATES, "stock": 20},
-            "ours_two_models_wall_s": measure.median(two, "wall_s"),
-            "stock_with_intervals": {str(rows): one["wall_s"] for rows, one in zip(_STOCK_BOOTSTRAP_ROWS, small, strict=True)},
-            "stock_with_intervals_extrapolated_s": extrapolated,
-            "times_faster_than_stock_without_intervals": stock_wall / wall,
-            "times_faster_than_stock_with_intervals": extrapolated / wall,
-            "accuracy_difference": abs(mine[0]["accuracy"] - plain[0]["accuracy"]),
-            "large": [{"rows": arguments.large * part // 3, **one} for part, one in zip((1, 2, 3), large, strict=False)],
-            "walls": {"ours": [one["wall_s"] for one in mine], "stock": [one["wall_s"] for one in plain]},
-        },
+    comparisons = [
+        measure.compared(f"evaluation, ours with {_REPLICATES} replicates, stock without intervals", runs, arguments.rows),
+        measure.compared("evaluation of two models", {measure.OURS: two}, arguments.rows),
+        *(
+            measure.compared(f"evaluation, {_LARGE_CLASSES} classes, {one['slices']} slices", {measure.OURS: [one]}, one["rows"])
+            for one in large
+        ),
+    ]
+    wall, stock_wall = measure.median(mine, "wall_s"), measure.median(plain, "wall_s")
+    detail: dict[str, Any] = {
+        "classes": arguments.classes,
+        "slices": 1 + _SLICES,
+        "replicates": {"ours": _REPLICATES, "stock": 20},
+        "times_faster_than_stock_without_intervals": stock_wall / wall,
+        "accuracy_difference": abs(mine[0]["accuracy"] - plain[0]["accuracy"]),
+        "large": large,
     }
-    detail = result["detail"]
-    print(f"{arguments.rows} rows, {arguments.classes} classes, {1 + _SLICES} slices; medians of {arguments.rounds}")
-    print(f"  ours, {_REPLICATES} replicates           {wall:8.2f} s")
-    print(f"  ours, two models               {detail['ours_two_models_wall_s']:8.2f} s")
-    print(f"  stock, no intervals            {stock_wall:8.2f} s  ({stock_wall / wall:.0f} times ours)")
-    print(
-        f"  stock, 20 replicates           {extrapolated:8.0f} s  ({extrapolated / wall:.0f} times ours; extrapolated from "
-        f"{', '.join(f'{rows} rows {one}' for rows, one in detail['stock_with_intervals'].items())})"
-    )
-    for one in detail["large"]:
+    print(f"{arguments.classes} classes, {1 + _SLICES} slices; memory is that of one process\n")
+    print(measure.table(comparisons))
+    if not arguments.without_bootstrap:
+        detail |= _stock_bootstrap(arguments.rows, arguments.classes)
+        extrapolated = detail["stock_with_intervals_extrapolated_s"]
+        detail["times_faster_than_stock_with_intervals"] = extrapolated / wall
+        small = ", ".join(f"{rows} rows {seconds:.1f} s" for rows, seconds in detail["stock_with_intervals"].items())
         print(
-            f"  ours, {one['rows']} rows, {_LARGE_CLASSES} classes, {one['slices']} slices: {one['wall_s']:.1f} s, memory grew by "
-            f"{one['grown_mib']:.0f} MiB, a full accumulator has {one['accumulator_mib']:.0f} MiB"
+            f"\nstock with 20 replicates: {extrapolated:.0f} s, {extrapolated / wall:.0f} times ours; extrapolated from {small}"
         )
-    print(json.dumps(result))
+    for one in large:
+        print(
+            f"ours, {one['rows']:,} rows: memory grew by {one['grown_mib']:.0f} MiB"
+            + (f", a full accumulator has {one['accumulator_mib']:.0f} MiB" if "accumulator_mib" in one else "")
+        )
+    print(json.dumps(measure.result("evaluation", comparisons, detail)))
+
+
+def _stock_bootstrap(rows: int, classes: int) -> dict[str, Any]:
+    """Measures TFMA's bootstrap on few rows, and extrapolates along the line through them."""
+    few, more = _STOCK_BOOTSTRAP_ROWS
+    seconds = {size: _side(who="stock", rows=size, classes=classes, bootstrap=True)["wall_s"] for size in (few, more)}
+    slope = (seconds[more] - seconds[few]) / (more - few)
+    return {
+        "stock_with_intervals": {str(size): taken for size, taken in seconds.items()},
+        "stock_with_intervals_extrapolated_s": seconds[few] + slope * (rows - few),
+    }
 
 
 def _side(**side: Any) -> dict[str, Any]:

@@ -79,7 +79,7 @@ def _rows(commands: pa.Table, numbers: np.ndarray, generator: np.random.Generato
     rows = len(numbers)
     return pa.table(
         {
-            "text": pc.binary_join_element_wise(commands["text"], _words(numbers), " "),
+            "text": pc.binary_join_element_wise(commands["text"], made_up_words(numbers), " "),
             "intent": commands["intent"],
             "language": commands["language"],
             "channel": pa.array(_CHANNELS).take(pa.array(generator.integers(0, len(_CHANNELS), rows))),
@@ -90,8 +90,8 @@ def _rows(commands: pa.Table, numbers: np.ndarray, generator: np.random.Generato
     )
 
 
-def _words(numbers: np.ndarray) -> pa.Array:
-    """A word for each number: digits would look like personal data."""
+def made_up_words(numbers: np.ndarray) -> pa.Array:
+    """Returns a word for each whole number, another one for every number; digits would look like personal data."""
     words = pa.array(numbers).cast(pa.string())
     for digit, syllable in enumerate(_SYLLABLES):
         words = pc.replace_substring(words, str(digit), syllable)

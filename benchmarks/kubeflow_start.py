@@ -30,6 +30,8 @@ from typing import NamedTuple
 
 from tfx.dsl.components.base import base_executor
 
+from benchmarks import measure
+
 _STOCK = "tfx.orchestration.kubeflow.v2.container.kubeflow_v2_run_executor"
 _TIMED = "SchemaImport"
 """The node that is launched, with the executor that tells the time; it has no inputs that would have to be there."""
@@ -41,7 +43,7 @@ _EXECUTOR = "PARLANCE_BENCHMARK_EXECUTOR"
 NODES = {
     "SchemaImport": (None, None),
     "StatisticsGen": ("tfx.components.statistics_gen.executor.Executor",) * 2,
-    "Transform": ("tfx.components.transform.executor.Executor",) * 2,
+    "Transform": ("components.transform.component.TransformExecutor", "tfx.components.transform.executor.Executor"),
     "Trainer": ("tfx.components.trainer.executor.GenericExecutor",) * 2,
     "Evaluator": ("components.evaluation.component.EvaluatorExecutor", "tfx.components.evaluator.executor.Executor"),
 }
@@ -176,33 +178,28 @@ def main() -> None:
         for number in range(options.rounds):
             sys.stdout.write(f"round {number + 1}\n")
             for node in nodes:
-                for name, measure in ((f"{node} ours", sides.ours), (f"{node} stock", sides.stock)):
-                    _note(measured, name, measure(node))
+                for name, side in ((f"{node} ours", sides.ours), (f"{node} stock", sides.stock)):
+                    _note(measured, name, side(node))
             _note(measured, "cached", sides.cached())
             _note(measured, "imports", sides.imports())
-    wall = {name: statistics.median(value.wall for value in values) for name, values in measured.items()}
-    processor = {name: statistics.median(value.processor for value in values) for name, values in measured.items()}
-    by_node = {
-        node: {
-            "ours_s": round(wall[f"{node} ours"], 2),
-            "stock_s": round(wall[f"{node} stock"], 2),
-            "wall_ratio": round(wall[f"{node} ours"] / wall[f"{node} stock"], 3),
-            "processor_ratio": round(processor[f"{node} ours"] / processor[f"{node} stock"], 3),
-        }
+    runs = {
+        name: [{"wall_s": value.wall, "cpu_s": value.processor, "peak_mib": None} for value in values]
+        for name, values in measured.items()
+    }
+    comparisons = [
+        measure.compared(f"container start, {node}", {side: runs[f"{node} {side}"] for side in (measure.OURS, measure.STOCK)})
         for node in nodes
-    }
-    worst = max(nodes, key=lambda node: by_node[node]["wall_ratio"])
-    result = {
-        "area": "kubeflow_start",
-        "rounds": options.rounds,
-        "ours": {"wall_s": by_node[worst]["ours_s"], "cached_s": round(wall["cached"], 2)},
-        "stock": {"wall_s": by_node[worst]["stock_s"], "imports_s": round(wall["imports"], 2)},
-        "wall_ratio": by_node[worst]["wall_ratio"],
-        "worst_node": worst,
-        "nodes": by_node,
-        "detail": {name: [[round(number, 2) for number in value] for value in values] for name, values in measured.items()},
-    }
-    sys.stdout.write(json.dumps(result) + "\n")
+    ]
+    comparisons += [measure.compared("container start, cached", {measure.OURS: runs["cached"]})]
+    sys.stdout.write(measure.table(comparisons) + "\n")
+    sys.stdout.write("ratios of the processor's seconds: ")
+    sys.stdout.write(
+        ", ".join(f"{node} {row['ratio']['cpu_s']:.2f}" for node, row in zip(nodes, comparisons, strict=False)) + "\n"
+    )
+    worst = max(range(len(nodes)), key=lambda place: comparisons[place]["ratio"]["wall_s"])
+    imports = statistics.median(value.wall for value in measured["imports"])
+    detail = {"worst_node": nodes[worst], "imports_s": imports, "runs": runs}
+    sys.stdout.write(json.dumps(measure.result("kubeflow_start", comparisons, detail, worst)) + "\n")
 
 
 def _note(measured: dict[str, list[Seconds]], name: str, value: Seconds) -> None:

@@ -1,6 +1,6 @@
 """Personal data: what patterns find and miss, how fast, and what removing it costs a classifier, beside Presidio's pattern recognisers.
 
-    python -m benchmarks.privacy [--part v2|generated_large] [--tagger SERVABLE] [--presidio PYTHON] [--accuracy] [ROWS]
+    python -m benchmarks.privacy [--part v2|generated_large] [--tagger SERVABLE] [--presidio PYTHON] [--accuracy] [--rows N]
 
 Two sets. presidio_synth: synthetic English sentences with spans of personal data. Rules were chosen on its part generated_large; v2 is for
 measuring. multidogo: people's chat turns, one tag a token, with all punctuation stripped from them ("annexamplecom", "4417"); rules were
@@ -336,7 +336,7 @@ def main() -> None:
     from benchmarks import measure
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("rows", nargs="?", type=int, default=5_000, help="chat turns for the comparison of speed (default: 5000)")
+    parser.add_argument("--rows", type=int, default=5_000, help="chat turns for the comparison of speed (default: 5000)")
     parser.add_argument("--part", choices=("v2", "generated_large"), default="v2")
     parser.add_argument(
         "--tagger", metavar="SERVABLE", help="also measure this tagger: a SavedModel, or the folder of its versions"

@@ -213,8 +213,8 @@ def _quantile(ordered: list[float], share: float) -> float:
     return ordered[min(int(len(ordered) * share), len(ordered) - 1)] if ordered else 0.0
 
 
-def compare(folder: pathlib.Path, rounds: int, seconds: float, binary: str) -> dict[str, Any]:
-    """Measures all servers, alternating; medians over the rounds by server and number of callers."""
+def compare(folder: pathlib.Path, rounds: int, seconds: float, binary: str) -> dict[str, dict[str, list[dict[str, Any]]]]:
+    """Measures all servers, alternating; returns every round's numbers by server and number of callers."""
     commands = {
         "echo": lambda port: _side(who="echo_server", port=port),
         "ours": lambda port: _ours(port, f"--model_base_path={folder}"),
@@ -224,24 +224,21 @@ def compare(folder: pathlib.Path, rounds: int, seconds: float, binary: str) -> d
         commands["tensorflow_model_server"] = lambda port: [
             binary, f"--port={port}", f"--model_name={MODEL}", f"--model_base_path={folder}",
         ]  # fmt: skip
-    found: dict[str, dict[int, list[dict[str, Any]]]] = {name: {callers: [] for callers in _CALLERS} for name in commands}
+    found: dict[str, dict[str, list[dict[str, Any]]]] = {name: {str(callers): [] for callers in _CALLERS} for name in commands}
     with contextlib.ExitStack() as stack:
-        ports = {}
+        servers = {}
         for name, command in commands.items():
-            ports[name] = _free_port()
-            stack.enter_context(_running(command(ports[name]), ports[name]))
-            _measured(ports[name], max(_CALLERS), 1.0)
+            port = _free_port()
+            servers[name] = port, stack.enter_context(_running(command(port), port))
+            _measured(port, max(_CALLERS), 1.0)
         for _ in range(rounds):
             for callers in _CALLERS:
-                for name, port in ports.items():
-                    found[name][callers].append(_measured(port, callers, seconds))
-    return {
-        name: {
-            str(callers): {key: statistics.median(one[key] for one in measured) for key in measured[0]}
-            for callers, measured in by_callers.items()
-        }
-        for name, by_callers in found.items()
-    }
+                for name, (port, process) in servers.items():
+                    taken = _measured(port, callers, seconds)
+                    # The time a request takes the server, however many are under way.
+                    taken["wall_s"] = 1 / taken["per_s"] if taken["per_s"] else float("inf")
+                    found[name][str(callers)].append({**taken, "peak_mib": _resident_mib(process.pid, "VmHWM")})
+    return found
 
 
 def hot_swap(folder: pathlib.Path, seconds: float) -> dict[str, Any]:
@@ -320,22 +317,22 @@ def _available(channel: grpc.Channel) -> str:
     return f"version {serving[0]}" if settled else f"none: {states}"
 
 
-def _resident_mib(pid: int) -> float:
+def _resident_mib(pid: int, field: str = "VmRSS") -> float:
+    """Resident memory of a process: now (`VmRSS`), or the most it had (`VmHWM`)."""
     status = pathlib.Path(f"/proc/{pid}/status").read_text()
-    return float(next(line.split()[1] for line in status.splitlines() if line.startswith("VmRSS"))) / 1024
+    return float(next(line.split()[1] for line in status.splitlines() if line.startswith(field))) / 1024
 
 
-def cold_start(folder: pathlib.Path, rounds: int) -> dict[str, Any]:
-    """Seconds from the start of the process to the first answer."""
-    taken, resident, content = [], [], request()
+def cold_start(folder: pathlib.Path, rounds: int) -> list[dict[str, float]]:
+    """Returns seconds from the start of the process to the first answer, and its resident memory then."""
+    runs, content = [], request()
     for _ in range(rounds):
         port, started = _free_port(), time.perf_counter()
         with _running(_ours(port, f"--model_base_path={folder}"), port) as process:
             with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
                 channel.unary_unary(PREDICT)(content, timeout=10.0)
-            taken.append(time.perf_counter() - started)
-            resident.append(_resident_mib(process.pid))
-    return {"wall_s": statistics.median(taken), "resident_mib": statistics.median(resident)}
+            runs.append({"wall_s": time.perf_counter() - started, "peak_mib": _resident_mib(process.pid)})
+    return runs
 
 
 def main() -> None:
@@ -363,12 +360,34 @@ def main() -> None:
         direct = measure.in_own_process(
             "benchmarks.serving", {"who": "in_process", "folder": str(folder), "seconds": arguments.seconds}
         )
-        servers = compare(folder, arguments.rounds, arguments.seconds, arguments.binary)
+        rounds = compare(folder, arguments.rounds, arguments.seconds, arguments.binary)
         swap = hot_swap(folder, 2 * arguments.seconds)
         grown = memory(folder, arguments.swaps)
         start = cold_start(folder, 3)
 
     many, one = (str(callers) for callers in reversed(_CALLERS))
+    servers = {
+        name: {
+            callers: {key: statistics.median(one[key] for one in measured) for key in measured[0]}
+            for callers, measured in by_callers.items()
+        }
+        for name, by_callers in rounds.items()
+    }
+    comparisons = [
+        measure.compared(
+            f"serving, {callers} caller{'s' if callers != '1' else ''}, a request {words}",
+            {measure.OURS: rounds["ours"][callers], measure.STOCK: rounds[other][callers]},
+            unit="ms",
+        )
+        for callers in (many, one)
+        for other, words in (
+            ("obvious", "(stock: the obvious Python server)"),
+            ("echo", "(stock: an empty gRPC echo)"),
+            ("tensorflow_model_server", "(stock: tensorflow_model_server)"),
+        )
+        if other in rounds
+    ]
+    comparisons.append(measure.compared("serving, start to the first answer", {measure.OURS: start}))
     ours, stock = servers["ours"], servers["obvious"]
     detail = {
         "in_process_per_s": direct["per_s"],
@@ -378,35 +397,24 @@ def main() -> None:
         "p99_by_echo_one_caller": ours[one]["p99_ms"] / servers["echo"][one]["p99_ms"],
         "hot_swap": swap,
         "memory": grown,
-        "cold_start": start,
     }
-    print(f"small text model, in process, one thread: {direct['per_s']:.0f} per second; medians of {arguments.rounds} rounds")
+    print(f"small text model, in process, one thread: {direct['per_s']:.0f} per second\n")
+    print(measure.table(comparisons))
+    print("\n| server | callers | requests a second | p50 ms | p99 ms | failed |\n|---|---|---|---|---|---|")
     for name, by_callers in servers.items():
-        for callers, measured in by_callers.items():
+        for callers, taken in by_callers.items():
             print(
-                f"  {name:24} {callers:>2} callers  {measured['per_s']:7.0f} per second  p50 {measured['p50_ms']:6.2f} ms  "
-                f"p99 {measured['p99_ms']:6.2f} ms  failed {measured['failed']:.0f}"
+                f"| {name} | {callers} | {taken['per_s']:,.0f} | {taken['p50_ms']:.2f} | {taken['p99_ms']:.2f} | {taken['failed']:.0f} |"
             )
     print(
-        f"  ours by echo {detail['throughput_by_echo']:.2f}, by obvious {detail['throughput_by_obvious']:.2f}; "
+        f"\nours by echo {detail['throughput_by_echo']:.2f}, by obvious {detail['throughput_by_obvious']:.2f}; "
         f"p99 at one caller by echo {detail['p99_by_echo_one_caller']:.2f}"
     )
     print(
-        f"  hot swap: {swap['lost']} lost, p99 {swap['p99_by_median']:.1f} times the median (quiet {swap['quiet_p99_by_median']:.1f})"
+        f"hot swap: {swap['lost']} lost, p99 {swap['p99_by_median']:.1f} times the median (quiet {swap['quiet_p99_by_median']:.1f})"
     )
-    print(
-        f"  memory over {grown['swaps']} swaps: {grown['first_mib']:.0f} to {grown['last_mib']:.0f} MiB ({grown['growth']:+.1%})"
-    )
-    print(f"  cold start to the first answer: {start['wall_s']:.2f} s, {start['resident_mib']:.0f} MiB")
-    result = {
-        "area": "serving",
-        "rows": None,
-        "ours": {"wall_s": 1 / ours[many]["per_s"], "peak_mib": start["resident_mib"]},
-        "stock": {"wall_s": 1 / stock[many]["per_s"], "peak_mib": None},
-        "wall_ratio": stock[many]["per_s"] / ours[many]["per_s"],
-        "detail": detail,
-    }
-    print(json.dumps(result))
+    print(f"memory over {grown['swaps']} swaps: {grown['first_mib']:.0f} to {grown['last_mib']:.0f} MiB ({grown['growth']:+.1%})")
+    print(json.dumps(measure.result("serving", comparisons, detail)))
 
 
 if __name__ == "__main__":

@@ -5,7 +5,8 @@
 
 A node begins in a worker forked from a server that holds the libraries: `first` counts the server's start and imports, as before the
 first node of a run, `next` is every node after that; `spawned` is a worker without a server, as in a container. `lean` nodes need no
-TensorFlow. Stock's side is a component of one line in TFX's LocalDagRunner, from the start of the command to that line.
+TensorFlow. Stock's side, beside the first node, is a component of one line in TFX's LocalDagRunner, from the start of the command to
+that line.
 
 `--stress` shows that forking is safe: so many workers, two at once, each of which runs a tf.function, trains with Keras, runs a Beam
 pipeline and answers a gRPC call. The last line is one JSON object.
@@ -18,13 +19,11 @@ import contextlib
 import json
 import os
 import pathlib
-import statistics
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping
 from concurrent import futures
-from typing import Any
 
 from benchmarks import measure
 from pipeline.local import fork_server, worker
@@ -133,9 +132,9 @@ def stock(folder: pathlib.Path) -> float:
     return float(told.read_text()) - started
 
 
-def parlance(*words: str) -> float:
-    """Returns the seconds that a command takes."""
-    return measure.command([sys.executable, "-m", "pipeline.cli", *words])[1]["wall_s"]
+def parlance(*words: str) -> dict[str, float]:
+    """Returns what a command takes."""
+    return measure.command([sys.executable, "-m", "pipeline.cli", *words])[1]
 
 
 @contextlib.contextmanager
@@ -149,15 +148,24 @@ def _environment(values: Mapping[str, str]):
         os.environ.update(before)
 
 
-def _cases(folder: pathlib.Path) -> dict[str, Callable[[], dict[str, float]]]:
+_FIRST_NODE = "node with TensorFlow, first"
+
+
+def _cases(folder: pathlib.Path) -> dict[str, Callable[[], dict[str, dict[str, float]]]]:
+    """What is measured: functions that return by name what they took, of stock where the name says so."""
     run = ("run", str(finished_run(folder)), "--root", str(folder / "root"), "--output", "json")
+
+    def forked(name: str, lean: bool) -> dict[str, dict[str, float]]:
+        seconds = {**nodes(folder, lean), "spawned": spawned(folder, lean)}
+        return {f"{name}, {kind}": {"wall_s": taken} for kind, taken in seconds.items()}
+
     return {
-        "parlance --help": lambda: {"wall": parlance("--help")},
-        "parlance doctor": lambda: {"wall": parlance("doctor")},
-        "parlance run, all cached": lambda: {"wall": parlance(*run)},
-        "lean node": lambda: {**nodes(folder, True), "spawned": spawned(folder, True)},
-        "node with TensorFlow": lambda: {**nodes(folder, False), "spawned": spawned(folder, False)},
-        "stock TFX, one node": lambda: {"first": stock(folder)},
+        "help": lambda: {"parlance --help": parlance("--help")},
+        "doctor": lambda: {"parlance doctor": parlance("doctor")},
+        "cached": lambda: {"parlance run, all cached": parlance(*run)},
+        "lean": lambda: forked("lean node", True),
+        "full": lambda: forked("node with TensorFlow", False),
+        measure.STOCK: lambda: {_FIRST_NODE: {"wall_s": stock(folder)}},
     }
 
 
@@ -189,34 +197,18 @@ def main() -> None:
         print(f"{len(codes)} workers, {len(failed)} failed")
         print(json.dumps({"area": "startup", "forks": len(codes), "failed": failed, "seconds": round(time.time() - started, 1)}))
         sys.exit(1 if failed else 0)
-    measured: dict[str, dict[str, list[float]]] = {}
+    measured: dict[str, dict[str, list[dict[str, float]]]] = {}
     with tempfile.TemporaryDirectory() as scratch:
         cases = _cases(pathlib.Path(scratch))
         for _ in range(options.rounds):
             for name, case in cases.items():
-                for kind, seconds in case().items():
-                    measured.setdefault(name, {}).setdefault(kind, []).append(round(seconds, 3))
-    print(json.dumps(_summary(measured, options.rounds)))
-
-
-def _summary(measured: Mapping[str, Mapping[str, list[float]]], rounds: int) -> dict[str, Any]:
-    """Prints a table of medians; returns the JSON object."""
-    print("| what | how | median s | lowest | highest |")
-    print("|---|---|---|---|---|")
-    medians: dict[tuple[str, str], float] = {}
-    for name, kinds in measured.items():
-        for kind, seconds in kinds.items():
-            medians[name, kind] = statistics.median(seconds)
-            print(f"| {name} | {kind} | {medians[name, kind]:.2f} | {min(seconds):.2f} | {max(seconds):.2f} |")
-    ours, theirs = medians["node with TensorFlow", "first"], medians["stock TFX, one node", "first"]
-    return {
-        "area": "startup",
-        "rounds": rounds,
-        "ours": {"wall_s": ours},
-        "stock": {"wall_s": theirs},
-        "wall_ratio": round(ours / theirs, 3),
-        "detail": measured,
-    }
+                side = measure.STOCK if name == measure.STOCK else measure.OURS
+                for what, taken in case().items():
+                    measured.setdefault(what, {}).setdefault(side, []).append(taken)
+    comparisons = [measure.compared(what, runs) for what, runs in measured.items()]
+    print(measure.table(comparisons))
+    headline = list(measured).index(_FIRST_NODE)
+    print(json.dumps(measure.result("startup", comparisons, measured, headline)))
 
 
 if __name__ == "__main__":

@@ -10,9 +10,11 @@ TFMA's Evaluator and Pusher, on LocalDagRunner with metadata in SQLite. The last
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import pathlib
 import sys
+from collections.abc import Mapping
 from typing import Any
 
 SPLITS = ("train", "eval", "test")
@@ -34,6 +36,7 @@ class Job:
       classes: How many labels there are.
       segment: A column to slice by.
       model: The `model:` section.
+      group: A column of strings whose rows never straddle splits; None splits row by row.
     """
 
     folder: str
@@ -45,10 +48,38 @@ class Job:
     classes: int
     segment: str
     model: dict[str, Any]
+    group: str | None = None
+
+
+def trains_on(group: str) -> bool:
+    """Returns whether rows of a group are in the split `train`, where a Job has a group: by the hash that TFX's ExampleGen takes."""
+    value = group.encode()
+    values = _field_1(value)
+    key = hashlib.sha256(_field_1(values)).hexdigest()
+    return int(key, 16) % sum(_HASH_BUCKETS) < _HASH_BUCKETS[0]
+
+
+def _field_1(content: bytes) -> bytes:
+    """Bytes as field 1 of a message: the value in a BytesList, and that in a Feature."""
+    length, encoded = len(content), bytearray(b"\x0a")
+    while length > 0x7F:
+        encoded.append(length & 0x7F | 0x80)
+        length >>= 7
+    return bytes([*encoded, length]) + content
+
+
+def label_places(train_counts: Mapping[str, int]) -> dict[str, int]:
+    """Returns the place of every label in the vocabulary that TFT makes: by frequency in the split `train`, then by name, backwards.
+
+    Args:
+      train_counts: Rows of each label in that split; a label without one comes behind the vocabulary, where no score is.
+    """
+    ordered = sorted(train_counts, key=lambda label: (train_counts[label], label.encode()), reverse=True)
+    return {label: place for place, label in enumerate(ordered)}
 
 
 def run(job: Job) -> dict[str, Any]:
-    """Runs the pipeline; returns seconds by node and TFMA's overall metrics."""
+    """Runs the pipeline; returns seconds by node, rows by split and TFMA's overall metrics."""
     from tfx import v1 as tfx
 
     folder = pathlib.Path(job.folder)
@@ -62,7 +93,7 @@ def run(job: Job) -> dict[str, Any]:
         beam_pipeline_args=["--direct_running_mode=in_memory"],
     )
     tfx.orchestration.LocalDagRunner().run(pipeline)
-    return {"nodes": _seconds_by_node(metadata), "metrics": _metrics(folder)}
+    return {"nodes": _seconds_by_node(metadata), "rows": _rows(folder), "metrics": _metrics(folder)}
 
 
 def _components(job: Job) -> list[Any]:
@@ -81,7 +112,8 @@ def _components(job: Job) -> list[Any]:
         splits=[
             tfx.proto.SplitConfig.Split(name=name, hash_buckets=buckets)
             for name, buckets in zip(SPLITS, _HASH_BUCKETS, strict=True)
-        ]
+        ],
+        partition_feature_name=job.group,
     )
     examples = tfx.components.CsvExampleGen(input_base=job.data, output_config=tfx.proto.Output(split_config=split_config))
     statistics = tfx.components.StatisticsGen(examples=examples.outputs["examples"])
@@ -161,11 +193,24 @@ def _seconds_by_node(metadata: str) -> dict[str, float]:
     }
 
 
+def _newest(folder: pathlib.Path, node: str, output: str) -> pathlib.Path:
+    return max((folder / "pipeline" / node / output).iterdir(), key=lambda path: int(path.name))
+
+
+def _rows(folder: pathlib.Path) -> dict[str, int]:
+    from tensorflow_metadata.proto.v0 import statistics_pb2
+
+    stored = _newest(folder, "StatisticsGen", "statistics")
+    read = statistics_pb2.DatasetFeatureStatisticsList.FromString
+    return {
+        split: read((stored / f"Split-{split}" / "FeatureStats.pb").read_bytes()).datasets[0].num_examples for split in SPLITS
+    }
+
+
 def _metrics(folder: pathlib.Path) -> dict[str, float]:
     import tensorflow_model_analysis as tfma
 
-    evaluations = sorted((folder / "pipeline" / "Evaluator" / "evaluation").iterdir(), key=lambda path: int(path.name))
-    results = tfma.load_eval_result(str(evaluations[-1])).slicing_metrics
+    results = tfma.load_eval_result(str(_newest(folder, "Evaluator", "evaluation"))).slicing_metrics
     [overall] = [metrics for slice_key, metrics in results if slice_key == ()]
     shown = {}
     for by_class in overall.values():

@@ -1,28 +1,27 @@
 """The whole pipeline on Chicago taxi trips beside stock TFX: same rows, schema, preprocessing and model, alternating.
 
-    python -m benchmarks.taxi [--rows N]... [--rounds N]
+    python -m benchmarks.taxi [--rows N]... [--rounds N] [--cold-only]
 
 The 15,002 trips that ship with tfx are repeated to the number of rows asked for. Both sides read one CSV file that holds the label
 already and start from an empty folder, as a command of its own whose imports count; then each runs once more on what it left, for the
-cached rerun. The last line is one JSON object.
+cached rerun. `without the trainer` leaves out the seconds in which nothing but the trainer was at work, which is the same on both sides.
+The last line is one JSON object.
 """
 
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import json
 import pathlib
-import sys
 import tempfile
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
-import yaml
 
-from benchmarks import measure, stock_tfx
+from benchmarks import measure, stock_tfx, whole_run
 from components.ingestion import source_path
 from components.training.options import ModelOptions
 
@@ -49,85 +48,71 @@ def write_trips(path: pathlib.Path, rows: int) -> None:
             pa_csv.write_csv(trips.slice(0, min(trips.num_rows, rows - start)), file, options)
 
 
-def stock_command(folder: pathlib.Path, trips: pathlib.Path) -> list[str]:
-    """The command that runs stock TFX on the trips."""
-    job = stock_tfx.Job(
-        folder=str(folder),
-        data=str(trips.parent),
-        schema=str(_SCHEMA),
-        text=(),
-        label="big_tip",
-        label_number="big_tip_number",
-        classes=2,
-        segment=_SEGMENT,
-        model=ModelOptions(epochs=_EPOCHS).model_dump(mode="json"),
-    )
-    return [sys.executable, "-m", "benchmarks.stock_tfx", json.dumps(dataclasses.asdict(job))]
-
-
-def our_command(folder: pathlib.Path, trips: pathlib.Path) -> list[str]:
-    """The command that runs Parlance on the trips."""
-    pipeline_file = folder / "taxi.yaml"
-    pipeline_file.write_text(
-        yaml.safe_dump(
-            {
-                "name": "taxi",
-                "data": {
-                    "source": {"type": "csv", "path": str(trips)},
-                    "label": "big_tip",
-                    "segments": [_SEGMENT],
-                    "exclude": ["big_tip_number"],
-                },
-                "schema": str(_SCHEMA),
-                "model": {"epochs": _EPOCHS},
-                "evaluation": {"gates": [{"metric": "accuracy", "min": 0.0}]},
-            }
-        )
-    )
-    return [sys.executable, "-m", "pipeline.cli", "run", str(pipeline_file), "--root", str(folder / "root"), "--output", "json"]
-
-
 def run_once(side: str, folder: pathlib.Path, trips: pathlib.Path) -> dict[str, Any]:
-    """Runs one side; returns what it took, with seconds by node and overall metrics."""
+    """Runs one side on the trips; returns what `whole_run` says of it. Ours leaves `taxi.yaml` in the folder."""
     folder.mkdir(exist_ok=True)
-    make = {"stock": stock_command, "ours": our_command}[side]
-    printed, taken = measure.command(make(folder, trips))
-    if side == "stock":
-        return {**taken, **json.loads(printed.strip().splitlines()[-1])}
-    record = json.loads(printed)
-    nodes = {node["id"]: node["seconds"] for node in record["nodes"]}
-    states = {node["id"]: node["state"] for node in record["nodes"]}
-    return {**taken, "nodes": nodes, "states": states, "metrics": record["metrics"]}
+    if side == measure.STOCK:
+        return whole_run.stock(
+            stock_tfx.Job(
+                folder=str(folder),
+                data=str(trips.parent),
+                schema=str(_SCHEMA),
+                text=(),
+                label="big_tip",
+                label_number="big_tip_number",
+                classes=2,
+                segment=_SEGMENT,
+                model=ModelOptions(epochs=_EPOCHS).model_dump(mode="json"),
+            )
+        )
+    return whole_run.ours(
+        folder,
+        {
+            "name": "taxi",
+            "data": {
+                "source": {"type": "csv", "path": str(trips)},
+                "label": "big_tip",
+                "segments": [_SEGMENT],
+                "exclude": ["big_tip_number"],
+            },
+            "schema": str(_SCHEMA),
+            "model": {"epochs": _EPOCHS},
+            "evaluation": {"gates": [{"metric": "accuracy", "min": 0.0}]},
+        },
+    )
 
 
-def compare(rows: int, rounds: int) -> dict[str, Any]:
-    """Runs both sides in turn; returns medians, ratios and what every run took."""
-    cold: dict[str, list[dict[str, Any]]] = {"ours": [], "stock": []}
-    again: dict[str, list[dict[str, Any]]] = {"ours": [], "stock": []}
+def compare(rows: int, rounds: int, unchanged: bool = True) -> dict[str, dict[str, list[dict[str, Any]]]]:
+    """Runs both sides in turn.
+
+    Args:
+      rows: Trips.
+      rounds: Runs of each side.
+      unchanged: Whether each runs once more on what it left.
+
+    Returns:
+      What every run took, by `cold` and `unchanged` and by side.
+    """
+    kinds = ("cold", "unchanged") if unchanged else ("cold",)
+    taken: dict[str, dict[str, list[dict[str, Any]]]] = {kind: {measure.OURS: [], measure.STOCK: []} for kind in kinds}
     with tempfile.TemporaryDirectory() as scratch:
         trips = pathlib.Path(scratch) / "data" / "data.csv"
         trips.parent.mkdir()
         write_trips(trips, rows)
         for number in range(rounds):
-            for side in ("ours", "stock"):
+            for side in (measure.OURS, measure.STOCK):
                 folder = pathlib.Path(scratch) / f"{side}{number}"
-                cold[side].append(run_once(side, folder, trips))
-                again[side].append(run_once(side, folder, trips))
-    return {"rows": rows, **_summary("cold", cold), **_summary("unchanged", again), "runs": {"cold": cold, "unchanged": again}}
+                for kind in kinds:
+                    taken[kind][side].append(run_once(side, folder, trips))
+    return taken
 
 
-def _summary(name: str, runs: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
-    for measurements in runs.values():
-        for measurement in measurements:
-            measurement["untrained_s"] = measurement["wall_s"] - measurement["nodes"].get("Trainer", 0.0)
-    sides = {
-        side: {
-            number: round(measure.median(measurements, number), 2) for number in ("wall_s", "untrained_s", "cpu_s", "peak_mib")
-        }
-        for side, measurements in runs.items()
-    }
-    ratios = {number: round(sides["ours"][number] / sides["stock"][number], 3) for number in sides["ours"]}
-    return {name: {**sides, "ratio": ratios}}
+def comparisons(rows: int, taken: Mapping[str, Mapping[str, Sequence[Mapping[str, Any]]]]) -> list[dict[str, Any]]:
+    """Sums up what `compare` returned: cold, cold without the trainer, and unchanged."""
+    cold = measure.compared("taxi, cold", taken["cold"], rows)
+    untrained = measure.compared("taxi, cold, without the trainer", taken["cold"], rows, "untrained_s")
+    again = [measure.compared("taxi, unchanged rerun", taken["unchanged"], rows)] if "unchanged" in taken else []
+    return [cold, untrained, *again]
 
 
 def main() -> None:
@@ -137,30 +122,17 @@ def main() -> None:
         "--rows", type=int, action="append", help="trips; may be given several times (default: 15002 150020 1500200)"
     )
     parser.add_argument("--rounds", type=int, default=1, help="runs of each side (default: %(default)s)")
+    parser.add_argument("--cold-only", action="store_true", help="leave the unchanged reruns out")
     options = parser.parse_args()
-    results = [compare(rows, options.rounds) for rows in options.rows or _ROWS]
-    print("| rows | run | Parlance s | stock TFX s | ratio | without the trainer | peak memory MiB |")
-    print("|---|---|---|---|---|---|---|")
-    for result in results:
-        for name in ("cold", "unchanged"):
-            ours, stock, ratio = (result[name][side] for side in ("ours", "stock", "ratio"))
-            print(
-                f"| {result['rows']:,} | {name} | {ours['wall_s']:.1f} | {stock['wall_s']:.1f} | {ratio['wall_s']:.2f} "
-                f"| {ratio['untrained_s']:.2f} | {ours['peak_mib']:.0f} / {stock['peak_mib']:.0f} |"
-            )
-    last = results[-1]["cold"]
-    print(
-        json.dumps(
-            {
-                "area": "taxi",
-                "rows": results[-1]["rows"],
-                "ours": last["ours"],
-                "stock": last["stock"],
-                "wall_ratio": last["ratio"]["wall_s"],
-                "detail": results,
-            }
-        )
-    )
+    taken = {rows: compare(rows, options.rounds, not options.cold_only) for rows in options.rows or _ROWS}
+    summed_up = [row for rows, runs in taken.items() for row in comparisons(rows, runs)]
+    print(measure.table(summed_up))
+    for rows, runs in taken.items():
+        print(f"\n{rows:,} rows, cold, first run of each side:\n")
+        print(whole_run.nodes_table({side: measured[0] for side, measured in runs["cold"].items()}))
+    # The last size's cold run stands for the area.
+    headline = max(place for place, row in enumerate(summed_up) if row["what"] == "taxi, cold")
+    print(json.dumps(measure.result("taxi", summed_up, {str(rows): runs for rows, runs in taken.items()}, headline)))
 
 
 if __name__ == "__main__":

@@ -31,9 +31,10 @@ ROWS_PER_SHARD = 200_000
 # Bounds the serialized examples held at once, and Arrow's offsets have 32 bits.
 _ROWS_PER_BLOCK = 16_384
 _BYTES_PER_BLOCK = 16 << 20
-# ISA-L's second level is five times as fast as zlib's first and its files are a little smaller. zlib's sixth, the default everywhere,
-# takes ten times as long for files a seventh smaller, which are read a few times and kept for one run.
-_GZIP_LEVEL = 2
+GZIP_LEVEL = 2
+"""Level of ISA-L, which is five times as fast as zlib's first, with files a little smaller. zlib's sixth, the default everywhere, takes ten
+times as long for files a seventh smaller, which are read a few times and kept for one run (`python -m benchmarks.intents --compression`).
+"""
 _GZIP_FORMAT = 16 + zlib.MAX_WBITS
 
 # Of protocol buffers: a field's number and that its value has a length before it.
@@ -151,7 +152,7 @@ def blocks(rows: pa.RecordBatch) -> Iterator[Block]:
         before = ends[start - 1] if start else 0
         stop = int(np.searchsorted(ends, before + _BYTES_PER_BLOCK, side="right"))
         stop = max(start + 1, min(stop, start + _ROWS_PER_BLOCK))
-        compressor = isal_zlib.compressobj(_GZIP_LEVEL, isal_zlib.DEFLATED, _GZIP_FORMAT)
+        compressor = isal_zlib.compressobj(GZIP_LEVEL, isal_zlib.DEFLATED, _GZIP_FORMAT)
         content = compressor.compress(_frame([column.slice(start, stop) for column in columns], stop - start))
         yield Block(stop - start, content + compressor.flush())
         start = stop
