@@ -12,11 +12,13 @@ LABELS = 200
 COLUMNS = 150
 SEGMENT_VALUES = 40
 QUARANTINE_REASONS = 30
+REMOVED_COLUMNS = 10
 SPLITS = ("train", "eval", "test")
 CHART_WIDTH, CHART_HEIGHT = 96, 26
 _SHOWN_VALUES = 3
 # A value of a segment with more characters that fewer rows have may be a message.
 _LONG, _FEW_ROWS = 24, 5
+_LONG_VALUE = "(long and rare values)"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -111,13 +113,13 @@ def quarantine_by_segment(
 
 @dataclasses.dataclass(frozen=True)
 class Removed:
-    """One kind of personal data: what took its place, how often it was found, in how many rows, and in which column most."""
+    """One kind of personal data: what took its place, how often it was found, in how many rows, and how often in each column."""
 
     entity: str
     mode: str
     found: int
     rows: int
-    columns: tuple[str, ...]
+    columns: tuple[Share, ...]
 
 
 def removed(audit: Mapping[str, Any]) -> list[Removed]:
@@ -125,11 +127,44 @@ def removed(audit: Mapping[str, Any]) -> list[Removed]:
     entities = audit.get("entities", {}).items()
     return sorted(
         (
-            Removed(entity, found["mode"], found["found"], found["rows"], tuple(sorted(found["columns"])))
+            Removed(entity, found["mode"], found["found"], found["rows"], tuple(_largest(found["columns"], REMOVED_COLUMNS)))
             for entity, found in entities
         ),
         key=lambda entry: (-entry.found, entry.entity),
     )
+
+
+@dataclasses.dataclass(frozen=True)
+class RemovedInSegment:
+    """Rows of one segment value that held one kind of personal data."""
+
+    entity: str
+    segment: str
+    value: str
+    n: int
+
+
+def removed_by_segment(audit: Mapping[str, Any]) -> tuple[list[RemovedInSegment], int]:
+    """Returns where most was removed, at most SEGMENT_VALUES kinds and values of each segment, and how many are left out.
+
+    A value that may be a message is not named; see `segment_values`.
+    """
+    counts: dict[str, dict[tuple[str, str], int]] = {}
+    for entity, found in audit.get("entities", {}).items():
+        for segment, values in found["segments"].items():
+            of_segment = counts.setdefault(segment, {})
+            for value, n in values.items():
+                shown = _LONG_VALUE if _may_be_a_message(value, n) else value
+                of_segment[entity, shown] = of_segment.get((entity, shown), 0) + n
+    ranked = {
+        segment: [
+            RemovedInSegment(entity, segment, value, n)
+            for (entity, value), n in sorted(of_segment.items(), key=lambda item: (-item[1], item[0]))
+        ]
+        for segment, of_segment in sorted(counts.items())
+    }
+    shown = [entry for entries in ranked.values() for entry in entries[:SEGMENT_VALUES]]
+    return shown, sum(map(len, ranked.values())) - len(shown)
 
 
 def segment_values(segments: Mapping[str, Mapping[str, int]]) -> dict[str, list[Share]]:
@@ -138,11 +173,13 @@ def segment_values(segments: Mapping[str, Mapping[str, int]]) -> dict[str, list[
     So are long ones that hardly any row has: on a day on which columns have changed places they are messages.
     """
     return {
-        name: _largest(
-            values, SEGMENT_VALUES, {value for value, rows in values.items() if len(value) > _LONG and rows < _FEW_ROWS}
-        )
+        name: _largest(values, SEGMENT_VALUES, {value for value, rows in values.items() if _may_be_a_message(value, rows)})
         for name, values in segments.items()
     }
+
+
+def _may_be_a_message(value: str, rows: int) -> bool:
+    return len(value) > _LONG and rows < _FEW_ROWS
 
 
 def labels(by_split: Mapping[str, Mapping[str, int]]) -> Labels | None:

@@ -104,6 +104,7 @@ def _missing_parts(report: ReportData) -> list[str]:
 def _data(report: ReportData) -> dict[str, Any]:
     ingestion = report.ingestion or {}
     columns, columns_left_out = data_profile.columns(report.statistics or {})
+    removed_by_segment, removed_left_out = data_profile.removed_by_segment(ingestion.get("privacy", {}))
     return {
         "splits": data_profile.splits(ingestion["rows"]) if ingestion.get("rows") else [],
         "quarantine": data_profile.quarantine(ingestion.get("quarantine_reasons", {})),
@@ -112,6 +113,8 @@ def _data(report: ReportData) -> dict[str, Any]:
         ),
         "privacy": ingestion.get("privacy", {}),
         "removed": data_profile.removed(ingestion.get("privacy", {})),
+        "removed_by_segment": removed_by_segment,
+        "removed_left_out": removed_left_out,
         "texts": texts.tables(ingestion.get("texts", {})),
         "languages": texts.languages(ingestion.get("languages", {})),
         "labels": data_profile.labels(ingestion.get("labels", {})),

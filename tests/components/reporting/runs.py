@@ -401,7 +401,13 @@ def _ingestion(rng: random.Random, names: Sequence[str], segment_values: Sequenc
             "redacted_rows": 412,
             "entities": {
                 "email": {"mode": "placeholder", "found": 30, "rows": 29, "columns": {"text": 30}, "segments": {}},
-                "phone": {"mode": "hash", "found": 401, "rows": 390, "columns": {"text": 401}, "segments": {}},
+                "phone": {
+                    "mode": "hash",
+                    "found": 401,
+                    "rows": 390,
+                    "columns": {"text": 401},
+                    "segments": {"language": {"de": 390}},
+                },
             },
             "rules_sha256": "0" * 64,
         },

@@ -102,10 +102,33 @@ class TestRemoved:
         }
         phone, email = data_profile.removed({"entities": entities})
         assert (phone.entity, phone.found, phone.rows, phone.mode) == ("phone", 5, 4, "hash")
-        assert email.columns == ("body", "subject")
+        assert [(column.name, column.n) for column in email.columns] == [("body", 1), ("subject", 1)]
 
     def test_nothing_where_nothing_was_looked_for(self):
         assert data_profile.removed({}) == []
+        assert data_profile.removed_by_segment({}) == ([], 0)
+
+    def test_by_segment_the_most_rows_first_and_bounded_for_each(self):
+        many = {f"customer {number}": number + 1 for number in range(data_profile.SEGMENT_VALUES + 7)}
+        audit = {
+            "entities": {
+                "email": {"segments": {"language": {"de": 3, "en": 4}, "customer": many}},
+                "phone": {"segments": {"language": {"de": 9}}},
+            }
+        }
+        entries, left_out = data_profile.removed_by_segment(audit)
+        assert left_out == 7
+        assert [(entry.entity, entry.value, entry.n) for entry in entries if entry.segment == "language"] == [
+            ("phone", "de", 9),
+            ("email", "en", 4),
+            ("email", "de", 3),
+        ]
+        assert len(entries) == data_profile.SEGMENT_VALUES + 3
+
+    def test_by_segment_no_message_is_named(self):
+        message, other = "my name is Rosa Example, call me", "and my name is Rosa Example too"
+        [entry], _ = data_profile.removed_by_segment({"entities": {"phone": {"segments": {"team": {message: 1, other: 2}}}}})
+        assert (entry.value, entry.n) == ("(long and rare values)", 3)
 
 
 def test_long_rare_values_of_a_segment_may_be_messages_and_are_summed_up():

@@ -209,6 +209,11 @@ class TestWhatTheReportSays:
         assert "Below /home/someone/project/.parlance/pipelines/intents/" in text
         assert " ExampleGen/examples/2 " in text
 
+    def test_personal_data_is_counted_by_kind_column_and_segment(self):
+        text = text_of(render(runs.intents()))
+        assert "phone hash 401 390 text 401" in text
+        assert "Rows with personal data, by segment and kind Segment Value Kind Rows language de phone 390" in text
+
     def test_labels_unseen_in_training_have_a_row(self):
         assert "(unseen in training)" in text_of(render(runs.taxi()))
 
