@@ -108,6 +108,11 @@ class ExampleWriter:
             self._rows_in_shard += block.rows
             self.rows += block.rows
 
+    def end_shard(self) -> None:
+        """Has the next rows begin a new shard."""
+        if self._file is not None:
+            self._close_shard()
+
     def __exit__(self, error_type, error, traceback) -> None:
         try:
             if error_type is None:
@@ -128,8 +133,7 @@ class ExampleWriter:
         self._file = None
 
     def _publish(self) -> None:
-        if self._file is not None:
-            self._close_shard()
+        self.end_shard()
         for index, shard in enumerate(self._shards):
             self.bytes += shard.stat().st_size
             os.replace(shard, self._folder / f"data_tfrecord-{index:05d}-of-{len(self._shards):05d}.gz")

@@ -138,7 +138,13 @@ def ingest(
         (_folder(output_dir) / SUMMARY_FILE).unlink(missing_ok=True)
         writers = [stack.enter_context(encode.ExampleWriter(_folder(output_dir) / f"Split-{name}")) for name in SPLITS]
         chunks = stack.enter_context(contextlib.closing(in_order.in_order(work, table.chunks(table.needed))))
+        part = 0
         for done in chunks:
+            if done.part != part:
+                part = done.part
+                # A span's rows are in the same files whatever window it is in, so that what was made of a file can be found again.
+                for writer in writers:
+                    writer.end_shard()
             watch.add(done.assigned, done.rows, done.exact, done.near, done.texts)
             skipped.update(done.skipped)
             set_aside.write(done.source, done.rejected)
@@ -213,6 +219,7 @@ class _Done:
 
     Attributes:
       source: The name of the file, table or collection.
+      part: See `readers.Chunk`.
       skipped: See `readers.Chunk`.
       rejected: The rows set aside.
       rows: The schema's columns of all rows, personal data removed.
@@ -225,6 +232,7 @@ class _Done:
     """
 
     source: str
+    part: int
     skipped: Mapping[str, int]
     rejected: list[quarantine.Rejected]
     rows: pa.RecordBatch
@@ -319,7 +327,19 @@ class _ChunkWork:
             counts.tally.count(code, part, drawn.hashes[assigned == code])
             blocks.append(list(encode.blocks(part)))
         rejected = [*chunk.rejected, *sieve.rejected()]
-        return _Done(chunk.source, chunk.skipped, rejected, rows, assigned, drawn.exact, drawn.near, drawn.texts, blocks, counts)
+        return _Done(
+            chunk.source,
+            chunk.part,
+            chunk.skipped,
+            rejected,
+            rows,
+            assigned,
+            drawn.exact,
+            drawn.near,
+            drawn.texts,
+            blocks,
+            counts,
+        )
 
     def splits_of(self, chunk: readers.Chunk) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Draws the splits of a chunk and leaves it at that; returns `assigned`, `near` and `texts` of `_Done`."""

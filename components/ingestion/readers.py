@@ -74,6 +74,7 @@ class Chunk:
         records of tf.Examples; of a database the order of reading, or the key (see `SqlSource`).
       rejected: The rows set aside.
       skipped: What the source holds besides its rows and passes over, each with how much of it.
+      part: Which of the paths it is read from, e.g. which span of a window; from 0.
     """
 
     source: str
@@ -82,6 +83,7 @@ class Chunk:
     positions: np.ndarray
     rejected: list[Rejected]
     skipped: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    part: int = 0
 
 
 def columns_vary(source: FileSource | DatabaseSource | HomeAssistantIntentsSource | TaggedTextSource) -> bool:
@@ -121,10 +123,12 @@ def read_batches(
         read = functools.partial(_read_prediction_log, source)
     else:
         read = {"csv": _read_csv, "jsonl": _read_jsonl, "parquet": _read_parquet, "tfrecord": _read_tfrecord}[source.type]
-    for path in find_files(source.type, [source.path] if paths is None else paths):
+    places = [source.path] if paths is None else paths
+    files = [(part, path) for part, place in enumerate(places) for path in find_files(source.type, [place])]
+    for part, path in files:
         try:
             for chunk in read(path, columns):
-                yield from _parts(chunk)
+                yield from _parts(dataclasses.replace(chunk, part=part))
         except (pa.ArrowException, csv.Error, OSError) as error:
             raise UsageError(f"{path} cannot be read as {source.type}: {error}") from error
 

@@ -79,6 +79,16 @@ class TestExampleWriter:
         assert [len(records(path)) for path in shards] == [4, 4, 3, 4, 3]
         assert [row["n"] for row in decoded(shards)] == [*range(9), *range(9)]
 
+    def test_a_shard_ends_where_it_is_told_to(self, tmp_path):
+        with encode.ExampleWriter(tmp_path) as writer:
+            writer.end_shard()
+            writer.write(ROWS)
+            writer.write(ROWS)
+            writer.end_shard()
+            writer.end_shard()
+            writer.write(ROWS.slice(2))
+        assert [len(records(path)) for path in sorted(tmp_path.iterdir())] == [6, 1]
+
     def test_replaces_what_an_attempt_that_was_killed_has_left(self, tmp_path):
         for leftover in ("data_tfrecord-00000-of-00009.gz", ".data_tfrecord-00000.partial"):
             (tmp_path / leftover).write_bytes(b"half a record")

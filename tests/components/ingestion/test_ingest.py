@@ -339,6 +339,30 @@ class TestNearDuplicatesSetAside:
             make_options(tmp_path / "t.csv", split={"allow_near_duplicates": True, "near_duplicates": "set_aside"})
 
 
+class TestWindow:
+    @pytest.mark.parametrize("kind", ["csv", "parquet"])
+    def test_the_files_of_a_span_are_the_same_in_every_window(self, kind, write_rows, make_options, make_schema, tmp_path):
+        # All spans have a file of the same name, and one has a second file.
+        paths = {}
+        for span in range(4):
+            (tmp_path / f"span-{span}").mkdir()
+            for name in ("data", "more")[: 1 + (span == 2)]:
+                texts = [f"{name} of {span}: {text}" for text in TEXTS]
+                paths.setdefault(span, write_rows(kind, f"span-{span}/{name}", text=texts, label=LABELS).parent)
+        files = {}
+        for window in ((0, 1, 2), (1, 2, 3)):
+            out = tmp_path / f"until-{window[-1]}"
+            options, schema = make_options(paths[0] / f"data.{kind}"), make_schema(**SCHEMA)
+            ingest.ingest(options, schema, [str(paths[span]) for span in window], str(out), str(tmp_path / "quarantine"))
+            for split in ("train", "eval", "test"):
+                content = [file.read_bytes() for file in sorted((out / f"Split-{split}").iterdir())]
+                assert len(content) == 3
+                files[window, split] = content
+        for split in ("train", "eval", "test"):
+            assert files[(0, 1, 2), split][1:] == files[(1, 2, 3), split][:2]
+            assert files[(1, 2, 3), split][2] not in files[(0, 1, 2), split]
+
+
 class TestDisk:
     def test_a_full_disk_is_the_environment(self, run, write_rows, tmp_path):
         (tmp_path / "out" / "Split-train").mkdir(parents=True)
