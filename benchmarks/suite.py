@@ -181,7 +181,7 @@ def markdown(results: Mapping[str, Any]) -> str:
     rows = [row for case in cases.values() if "result" in case for row in case["result"]["comparisons"]]
     made = [
         f"- `{case['command']}`: {case['finished'][:16].replace('T', ' ')} UTC, commit {case['commit'] or 'unknown'}, "
-        f"{case['minutes']:g} minutes" + (f"; {case['error'].splitlines()[0]}" if "error" in case else "")
+        f"{case['minutes']:g} minutes" + (f"; {case['error'].strip().splitlines()[-1]}" if "error" in case else "")
         for case in cases.values()
     ]
     versions = ", ".join(f"{name} {version}" for name, version in where["versions"].items())
@@ -200,11 +200,11 @@ def markdown(results: Mapping[str, Any]) -> str:
 
 
 def chosen(areas: Sequence[str] | None, rows: Sequence[int] | None, quick: bool) -> list[Case]:
-    """Returns the cases of some areas (all if None), of some numbers of rows (all if None)."""
+    """Returns the cases of some areas (all if None); of those made for a number of rows, the ones of some numbers (all if None)."""
     return [
         case
         for case in (_QUICK if quick else CASES)
-        if (areas is None or case.area in areas) and (rows is None or case.rows in rows)
+        if (areas is None or case.area in areas) and (rows is None or case.rows is None or case.rows in rows)
     ]
 
 
@@ -212,7 +212,9 @@ def main() -> None:
     """Runs the suite as the module's docstring says."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--areas", nargs="+", choices=AREAS, metavar="AREA", help=f"which of {', '.join(AREAS)} (default: all)")
-    parser.add_argument("--rows", type=int, action="append", help="only cases of so many rows; may be given several times")
+    parser.add_argument(
+        "--rows", type=int, action="append", help="where an area has sizes, only this; may be given several times"
+    )
     parser.add_argument("--rounds", type=int, help="runs of each side (default: 3, and 1 where a run is long)")
     parser.add_argument("--quick", action="store_true", help="few rows and one round, to see that everything works")
     parser.add_argument("--merge", action="store_true", help="keep the other cases of the results that are there")

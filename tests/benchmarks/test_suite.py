@@ -60,6 +60,7 @@ class TestRun:
 class TestChosen:
     def test_cases_are_of_areas_and_rows(self):
         assert [one.name for one in suite.chosen(["taxi"], [15_002], False)] == ["taxi --rows 15002"]
+        assert [one.name for one in suite.chosen(["taxi", "startup"], [150_020], False)] == ["startup", "taxi --rows 150020"]
         assert {one.area for one in suite.chosen(None, None, True)} == set(suite.AREAS)
         assert suite.chosen(["taxi"], [7], False) == []
 
