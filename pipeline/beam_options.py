@@ -48,8 +48,9 @@ class BeamOptions(Options):
     """The `beam:` section.
 
     Attributes:
-      runner: `direct` works inside the node's own process, `flink` and `spark` on a cluster through Beam's job service, `dataflow` on
-        Google's service. Nodes on `spark` take turns, because Beam's job server for it takes one job at a time.
+      runner: `direct` works inside the node's own process, where StatisticsGen does without Beam and so without `args`; `flink` and
+        `spark` on a cluster through Beam's job service, `dataflow` on Google's service. Nodes on `spark` take turns, because Beam's job
+        server for it takes one job at a time.
       args: Beam's command line arguments for the runner, e.g. `--flink_master=flink:8081`; later ones win over Parlance's own.
       nodes: Exceptions, by node id.
     """

@@ -74,7 +74,7 @@ def compile_pipeline(
 
         example_gen = ExampleGen(data, config.privacy, schema_channel, ingestion_code, home_assistant_intents.fingerprint())
     examples = example_gen.outputs["examples"]
-    statistics = StatisticsGen(examples, schema_channel)
+    statistics = StatisticsGen(examples, schema_channel, on_cluster=config.beam.runner_of("StatisticsGen") != "direct")
     environment = config.validation.environment or environments.of_source(data.source)
     validator = ExampleValidator(statistics.outputs["statistics"], schema_channel, environment)
     known = baseline_statistics(statistics.outputs["statistics"], DataVerdict)

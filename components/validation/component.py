@@ -65,20 +65,46 @@ class SchemaImport(base_component.BaseComponent):
         super().__init__(SchemaImportSpec(schema_text=schema_text, schema=types.Channel(type=standard_artifacts.Schema)))
 
 
+class StatisticsGenExecutor(base_executor.BaseExecutor):
+    """Does what TFX's executor does, without Beam; see `arrow_statistics`."""
+
+    def Do(self, input_dict, output_dict, exec_properties: dict[str, Any]) -> None:
+        """See the base class."""
+        from components.validation import arrow_statistics
+
+        [examples], [statistics] = input_dict["examples"], output_dict["statistics"]
+        schema = schema_file.read_folder(artifact_utils.get_single_uri(input_dict["schema"]))
+        splits = artifact_utils.decode_split_names(examples.split_names)
+        files = {split: sorted(pathlib.Path(artifact_utils.get_split_uri([examples], split)).glob("*.gz")) for split in splits}
+        for split, computed in arrow_statistics.compute(files, schema).items():
+            folder = pathlib.Path(statistics.uri) / f"Split-{split}"
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / "FeatureStats.pb").write_bytes(computed.SerializeToString())
+        statistics.split_names = examples.split_names
+        statistics.span = examples.span
+        # TFX's executor says so, too.
+        statistics.set_string_custom_property("stats_dashboard_link", "")
+        statistics.set_json_value_custom_property("sample_rate_by_split", json.dumps(dict.fromkeys(splits, 1.0)))
+
+
 class StatisticsGen(base_beam_component.BaseBeamComponent):
-    """TFX's StatisticsGen, described without importing it."""
+    """TFX's StatisticsGen, described without importing it.
+
+    Where its work is done on this machine, StatisticsGenExecutor does it; on a cluster, TFX's own executor by way of Beam.
+    """
 
     SPEC_CLASS = standard_component_specs.StatisticsGenSpec
-    EXECUTOR_SPEC = BeamExecutorPath("tfx.components.statistics_gen.executor.Executor")
+    EXECUTOR_SPEC = BeamExecutorPath("components.validation.component.StatisticsGenExecutor")
 
-    def __init__(self, examples: types.BaseChannel, schema: types.BaseChannel):
+    def __init__(self, examples: types.BaseChannel, schema: types.BaseChannel, on_cluster: bool = False):
         super().__init__(
             standard_component_specs.StatisticsGenSpec(
                 examples=examples,
                 schema=schema,
                 exclude_splits="[]",
                 statistics=types.Channel(type=standard_artifacts.ExampleStatistics),
-            )
+            ),
+            custom_executor_spec=BeamExecutorPath("tfx.components.statistics_gen.executor.Executor") if on_cluster else None,
         )
 
 

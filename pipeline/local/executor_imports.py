@@ -34,6 +34,7 @@ _CLOUD_MARKS = (b"gs://", b"DataflowRunner")
 # What executors' modules import, and what executors import when they run, by the import path of their class.
 _NEEDS = {
     "components.ingestion.component.ExampleGenExecutor": ("components.ingestion.ingest", "components.ingestion.manifest"),
+    "components.validation.component.StatisticsGenExecutor": (_TFDV, "components.validation.arrow_statistics"),
     "tfx.components.statistics_gen.executor.Executor": (_TFDV,),
     "components.validation.component.ExampleValidatorExecutor": (_TFDV,),
     "components.validation.component.DataGateExecutor": ("components.validation.data_gate",),

@@ -14,7 +14,7 @@ import json, os, sys
 os.environ.update(OPENBLAS_NUM_THREADS="1", JE_ARROW_MALLOC_CONF="background_thread:false")
 from pipeline.local import executor_imports
 seen = list(executor_imports.stages([
-    "tfx.components.statistics_gen.executor.Executor",
+    "components.validation.component.StatisticsGenExecutor",
     "components.validation.component.ExampleValidatorExecutor",
     "components.transform.component.TransformExecutor",
     "tfx.components.trainer.executor.GenericExecutor",
