@@ -134,8 +134,8 @@ def run(
       known: Results of other cases to keep, by name.
 
     Returns:
-      What `results.json` has: `machine`, and `cases` by name, each with its command, when it ended, minutes, commit, and either the
-      `result` its command ended with or the `error` it ended with.
+      What `results.json` has: `machine`, `date` and `commit` of the last case, and `cases` by name, each with its command, its own date
+      (when it ended) and commit, minutes, and either the `result` its command ended with or the `error` it ended with.
     """
     results: dict[str, Any] = {"machine": machine(), "cases": dict(known or {})}
     for case in cases:
@@ -143,11 +143,12 @@ def run(
         print(f"{' '.join(command[1:])}", flush=True)
         started, said = time.monotonic(), _said(command)
         said["minutes"] = round((time.monotonic() - started) / 60, 1)
+        results |= {"date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"), "commit": commit()}
         results["cases"].pop(case.name, None)
         results["cases"][case.name] = {
             "command": " ".join(["python", *command[1:]]),
-            "finished": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-            "commit": commit(),
+            "date": results["date"],
+            "commit": results["commit"],
             **said,
         }
         write(results, output)
@@ -180,14 +181,15 @@ def markdown(results: Mapping[str, Any]) -> str:
     where, cases = results["machine"], results["cases"]
     rows = [row for case in cases.values() if "result" in case for row in case["result"]["comparisons"]]
     made = [
-        f"- `{case['command']}`: {case['finished'][:16].replace('T', ' ')} UTC, commit {case['commit'] or 'unknown'}, "
+        f"- `{case['command']}`: {_when(case)}, "
         f"{case['minutes']:g} minutes" + (f"; {case['error'].strip().splitlines()[-1]}" if "error" in case else "")
         for case in cases.values()
     ]
     versions = ", ".join(f"{name} {version}" for name, version in where["versions"].items())
     return "\n".join(
         [
-            f"{where['cpu']}, {where['cores']} cores, {where['memory_gib']} GiB of memory, {where['system']}. {versions}.",
+            f"{_when(results)}. {where['cpu']}, {where['cores']} cores, {where['memory_gib']} GiB of memory, {where['system']}. "
+            f"{versions}.",
             "",
             "Medians; lowest and highest of several runs in brackets. Peak memory is the sum over all processes (of evaluation: its "
             "one process; of serving: the server). A ratio is Parlance by stock, less is better.",
@@ -197,6 +199,10 @@ def markdown(results: Mapping[str, Any]) -> str:
             *made,
         ]
     )
+
+
+def _when(measured: Mapping[str, Any]) -> str:
+    return f"{measured['date'][:16].replace('T', ' ')} UTC, commit {measured['commit'] or 'unknown'}"
 
 
 def chosen(areas: Sequence[str] | None, rows: Sequence[int] | None, quick: bool) -> list[Case]:

@@ -33,6 +33,7 @@ class TestRun:
         assert "| taxi |  | 1 | 1.00 s |  | 4.00 s | 0.25 |  |  |" in page
         assert f"tfx {stored['machine']['versions']['tfx']}" in page
         assert stored["cases"]["taxi"]["command"] in page
+        assert page.startswith(stored["date"][:10])
 
     def test_a_case_that_fails_is_noted_and_the_next_one_runs(self, tmp_path):
         suite.run([case("startup", code=3), case("taxi", result("taxi", 1.0))], tmp_path)
