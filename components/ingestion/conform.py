@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from tensorflow_metadata.proto.v0 import schema_pb2
@@ -67,9 +68,11 @@ def conform(
     Returns:
       [rows], the schema's columns in its order, as string, int64 or float32.
     """
-    columns = {}
+    columns, missing = {}, {}
     for feature in schema.feature:
-        column = _CASTS[feature.type](rows.column(feature.name), feature.name, sieve)
+        # What does not fit is null from here on, but was not missing.
+        misfits = Sieve(np.zeros(rows.num_rows, np.int64))
+        column = _CASTS[feature.type](rows.column(feature.name), feature.name, misfits)
         if feature.name == options.label:
             column = cells.text(pc.utf8_trim_whitespace(column))
             # A model that answers no label was asked something all the same.
@@ -77,25 +80,32 @@ def conform(
                 sieve.reject(column.is_null(), MISSING_LABEL)
         if feature.type == schema_pb2.BYTES:
             too_long = pc.greater(pc.binary_length(column), options.max_text_bytes)
-            sieve.reject(too_long, TEXT_TOO_LONG)
+            misfits.reject(too_long, TEXT_TOO_LONG)
             # Hashing megabytes only to set them aside would cost twenty times their memory.
             column = cells.keep(column, pc.invert(too_long))
+        for reason, which in misfits.by_reason():
+            sieve.reject(which, reason)
         columns[feature.name] = column
+        missing[feature.name] = pc.and_(column.is_null(), pa.array(misfits.kept()))
     # A server's log is there to be looked at: what is wrong with it must not be left out.
     if options.enforce_schema and not isinstance(options.source, PredictionLogSource):
-        _enforce(columns, schema, options, sieve, BrokenRules() if broken is None else broken)
+        _enforce(columns, missing, schema, options, sieve, BrokenRules() if broken is None else broken)
     return pa.RecordBatch.from_pydict(columns)
 
 
 def _enforce(
-    columns: Mapping[str, pa.Array], schema: schema_pb2.Schema, options: DataOptions, sieve: Sieve, broken: BrokenRules
+    columns: Mapping[str, pa.Array],
+    missing: Mapping[str, pa.BooleanArray],
+    schema: schema_pb2.Schema,
+    options: DataOptions,
+    sieve: Sieve,
+    broken: BrokenRules,
 ) -> None:
     for feature in schema.feature:
         name, column = feature.name, columns[feature.name]
         if feature.presence.min_fraction == 1:
-            missing = column.is_null()
-            broken.missing(name, missing)
-            sieve.reject(missing, f"{name}: missing")
+            broken.missing(name, missing[name])
+            sieve.reject(missing[name], f"{name}: missing")
         kind = feature.WhichOneof("domain_info")
         if kind in ("int_domain", "float_domain"):
             limits = getattr(feature, kind)

@@ -43,7 +43,7 @@ def test_good_days_pass_without_a_warning(days):
 
 
 def test_every_poison_is_asked_about():
-    assert {*STOPPED, *FLAGGED, "nothing"} == POISONS.keys()
+    assert {*STOPPED, *FLAGGED, TOO_MANY_SET_ASIDE, "nothing"} == POISONS.keys()
 
 
 STOPPED = {
@@ -72,6 +72,16 @@ def test_is_stopped_with_its_reason_in_the_first_line(days, poison):
     [failed] = [line for line in day["shown"].splitlines() if "✗" in line]
     assert ("ExampleGen" if poison in LEFT_NOTHING else "DataGate") in failed
     assert STOPPED[poison] in failed
+
+
+TOO_MANY_SET_ASIDE = "amounts that are no numbers"
+
+
+def test_more_rows_set_aside_than_are_tolerated_stop_the_run(days):
+    day = days[TOO_MANY_SET_ASIDE]
+    assert day["exit_code"] == 1, day["shown"]
+    assert "70 of 700 rows (10.00%) were set aside: amount: not a number (70)" in verdict(day)[0]
+    assert "at most 5.00% are tolerated (validation.max_quarantined)" in verdict(day)[0]
 
 
 FLAGGED = {

@@ -1,5 +1,7 @@
 """BigQuery's own client against a server that answers as BigQuery's REST API does; the service itself is not there to be asked."""
 
+import sys
+
 import pytest
 
 from components.errors import EnvironmentFailure, UsageError
@@ -98,6 +100,16 @@ class TestErrors:
     def test_a_column_that_is_not_there(self, server):
         with pytest.raises(UsageError, match="'no', but there is no such column"), database.opened(source()) as table:
             table.newest("no")
+
+    def test_without_the_client_the_error_names_the_extra(self, monkeypatch):
+        monkeypatch.setitem(sys.modules, "google.cloud.bigquery", None)
+        monkeypatch.delattr("google.cloud.bigquery", raising=False)
+        monkeypatch.delitem(sys.modules, "components.ingestion.bigquery", raising=False)
+        monkeypatch.delattr("components.ingestion.bigquery", raising=False)
+        with pytest.raises(
+            EnvironmentFailure, match=r"google-cloud-bigquery, which is not installed: pip install 'parlance-tfx\[sources\]'"
+        ):
+            read()
 
     def test_no_credentials(self, server, monkeypatch):
         import google.auth

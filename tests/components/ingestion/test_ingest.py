@@ -141,6 +141,19 @@ class TestEnforcedSchema:
         assert summary["broken_rules"]["channel"]["unnamed"] == 3
         assert summary["broken_rules"]["text"]["rows"] == {"missing": 1}
 
+    def test_what_does_not_fit_was_not_missing(self, write_rows, make_options, tmp_path):
+        schema = schema_file.parse(
+            "".join(
+                f'feature {{ name: "{name}" type: {kind} presence {{ min_fraction: 1 }} }}'
+                for name, kind in (("text", "BYTES"), ("label", "BYTES"), ("fare", "FLOAT"), ("turn", "INT"))
+            )
+        )
+        columns = {"text": ["x" * 99, *TEXTS[1:]], "fare": ["n.n."] * 20 + [""] + [2.5] * 179, "turn": ["one"] * 20 + [1] * 180}
+        options = make_options(write_rows("csv", label=LABELS, **columns), enforce_schema=True, max_text_bytes=50)
+        summary = ingest.ingest(options, schema, None, str(tmp_path / "out"), str(tmp_path / "quarantine"))
+        assert summary["quarantine_reasons"] == {"fare: not a number": 19, "text too long": 1, "fare: missing": 1}
+        assert {name: told["rows"] for name, told in summary["broken_rules"].items()} == {"fare": {"missing": 1}}
+
     def test_columns_that_nobody_named_are_told_apart_from_excluded_ones(self, enforce):
         summary = enforce(known=LABELS, at=list(range(200)), unheard_of=LABELS)
         assert summary["ignored_columns"] == ["known", "at", "unheard_of"]
