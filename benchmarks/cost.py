@@ -91,7 +91,7 @@ class Table:
 
 
 AXES: dict[str, tuple[int, ...]] = {
-    "rows": (20_000, 80_000, 320_000),
+    "rows": (20_000, 80_000, 320_000, 1_280_000),
     "classes": (10, 100, 400),
     "slices": (5, 50, 500),
     "features": (5, 40, 160),
@@ -176,6 +176,13 @@ def runs_table(results: Sequence[Mapping[str, Any]]) -> str:
     return "\n".join(lines)
 
 
+def last_stretch(result: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns a sweep's result with the lines through its two largest sizes: what is bounded, as vocabularies and buffers are, grows at
+    first, and would be taken for growth without end."""
+    runs = result["runs"][-2:]
+    return {**result, "lines": {name: line(result["sizes"][-2:], [run[name] for run in runs]) for name in runs[0]}}
+
+
 def farthest(result: Mapping[str, Any], name: str) -> float:
     """Returns by what share of itself the run farthest from a number's line is away from it."""
     start, rise = result["lines"][name]
@@ -252,10 +259,11 @@ def extrapolation(result: Mapping[str, Any], machine: Mapping[str, Any], free_by
       epochs: Epochs of a real training.
     """
     few, many = min(result["sizes"]), max(result["sizes"])
+    result = last_stretch(result)
     head = f"| | {' | '.join(f'{rows:,} rows' for rows in EXTRAPOLATED)} |"
     lines = [
-        f"Measured from {few:,} to {many:,} rows; everything beyond is the line, {EXTRAPOLATED[0] / many:,.0f} times and more outside "
-        "of what was measured.",
+        f"Measured from {few:,} to {many:,} rows; everything beyond is the line through the two largest tables, "
+        f"{EXTRAPOLATED[0] / many:,.0f} times and more outside of what was measured.",
         "",
         head,
         "|---" * (1 + len(EXTRAPOLATED)) + "|",
@@ -297,7 +305,7 @@ def extrapolation(result: Mapping[str, Any], machine: Mapping[str, Any], free_by
 
 
 def _rows(rows: float) -> str:
-    return "never" if rows == float("inf") else f"{float(f'{rows:.2g}'):,.0f} rows"
+    return "never, it did not grow" if rows == float("inf") else f"{float(f'{rows:.2g}'):,.0f} rows"
 
 
 def markdown(results: Sequence[Mapping[str, Any]], machine: Mapping[str, Any], free_bytes: float, epochs: int) -> str:
@@ -345,8 +353,8 @@ def main() -> None:
         (options.output / "cost.json").write_text(json.dumps({"machine": machine, "results": results}, indent=1) + "\n")
         (options.output / "cost.md").write_text(markdown(results, machine, free, epochs))
     print((options.output / "cost.md").read_text())
-    ours = next(iter(known.values()))
-    print(json.dumps({"area": "cost", "rows": Table().rows, "ours": ours, "stock": None, "wall_ratio": None, "detail": results}))
+    first, ours = next(iter(known.items()))
+    print(json.dumps({"area": "cost", "rows": first.rows, "ours": ours, "stock": None, "wall_ratio": None, "detail": results}))
 
 
 if __name__ == "__main__":

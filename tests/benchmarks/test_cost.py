@@ -73,13 +73,24 @@ def test_what_does_not_grow_is_no_limit(result):
     assert cost.at(flat, "stored bytes", 10) == 0.0
 
 
+def test_what_stops_growing_is_extrapolated_from_the_largest_tables(monkeypatch):
+    monkeypatch.setattr(
+        cost, "run_once", lambda table: {**run_on_a_line(table), "peak_mib": {1: 100.0, 2: 300.0, 3: 300.0}[table.rows]}
+    )
+    swept = cost.sweep("rows", (1, 2, 3), {})
+    assert swept["lines"]["peak_mib"][1] > 0
+    assert cost.at(cost.last_stretch(swept), "peak_mib", 1e9) == pytest.approx(300)
+
+
 def test_passes_count_how_often_table_and_examples_are_read(result):
     assert cost.passes(result) == pytest.approx(500 / (25 + 100))
 
 
 def test_the_section_has_runs_lines_and_what_breaks_first(result):
     page = cost.markdown([result], MACHINE, 500 * GB, epochs=10)
-    assert "Measured from 1,000 to 5,000 rows; everything beyond is the line, 200,000 times" in page
+    assert (
+        "Measured from 1,000 to 5,000 rows; everything beyond is the line through the two largest tables, 200,000 times" in page
+    )
     assert "| Evaluator, hours | 13.9 | 1,388.9 |" in page
     assert "| stored by the nodes, GB | 500 | 50,000 |" in page
     assert "A run reads table and examples 4.0 times over." in page
