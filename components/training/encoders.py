@@ -7,7 +7,6 @@ An encoder is chosen by name in the pipeline file. To add one: its options in `o
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable
 
 import keras
 import numpy as np
@@ -30,28 +29,6 @@ class IdentifierStatistics:
 
     rows: int
     rows_with: np.ndarray
-
-    @classmethod
-    def count(
-        cls,
-        batches: Iterable[tf.RaggedTensor],
-        identifiers: int,
-        total: Callable[[np.ndarray], np.ndarray] = lambda own: own,
-    ) -> IdentifierStatistics:
-        """Counts over the train split.
-
-        Args:
-          batches: Identifiers of the column, ragged int64 [B, None].
-          identifiers: How many there can be.
-          total: Adds what other machines have counted in their rows of the split.
-        """
-        rows, rows_with = 0, np.zeros(identifiers, np.int64)
-        for batch in batches:
-            pairs = batch.value_rowids().numpy() * identifiers + batch.flat_values.numpy()
-            rows_with += np.bincount(np.unique(pairs) % identifiers, minlength=identifiers)
-            rows += int(batch.nrows())
-        counted = total(np.append(rows_with, rows))
-        return cls(int(counted[-1]), counted[:-1])
 
 
 class NgramBag(keras.layers.Layer):
@@ -209,7 +186,8 @@ def make(
       name: Name of the layer.
     """
     kinds = {NgramsOptions: NgramBag, TokensOptions: TokenConvolution, WindowOptions: WindowNetwork}
-    return kinds[type(options)](options, statistics, name=name)
+    # Half precision would copy a table that is mostly not looked at in every step, and make its sparse gradient dense.
+    return kinds[type(options)](options, statistics, name=name, dtype="float32")
 
 
 def _constant(values: np.ndarray):

@@ -1,27 +1,38 @@
-"""Rows for the trainer: tf.Examples read, transformed by the exported graph in large batches, kept in memory where they fit."""
+"""Rows for the trainer: tf.Examples read and transformed by the exported graph in pools of many rows, and pools cut into batches."""
 
 from __future__ import annotations
 
 import dataclasses
-import os
 from collections.abc import Callable, Mapping, Sequence
 
+import numpy as np
 import tensorflow as tf
 
 from components.transform.columns import LABEL, Columns
 
-# One of these is parsed, transformed and shuffled at once. Large enough to make per-call overhead vanish, small enough that the
-# n-grams of 4,096 long messages stay below a gibibyte.
+# A pool is parsed, transformed and shuffled at once: large enough to make per-call overhead vanish. Rows of long texts make smaller
+# pools, because a text grows about thirtyfold as identifiers of n-grams and a hundredfold on the way.
 _POOL_ROWS = 4096
+_POOL_BYTES = 2 * 2**20
+
+# No pool is made smaller than this, so that shuffling its rows means something.
+_FEWEST_POOL_ROWS = 64
 
 # Batches are drawn from this many pools in turn.
 _POOLS_AT_ONCE = 4
 
-# Serialized rows shuffled before they are pooled, because files are often sorted.
-_SHUFFLED_ROWS = 200_000
+# Pools are drawn in an order that is mixed among so many of them.
+POOLS_SHUFFLED = 64
 
-# Compressed messages grow about fiftyfold as n-gram identifiers; below this size the transformed rows stay in memory.
-_CACHED_BYTES = 32 * 2**20
+# Serialized rows shuffled before they are pooled, because files are often sorted; fewer where they are long.
+_SHUFFLED_ROWS = 200_000
+_SHUFFLED_BYTES = 256 * 2**20
+
+# Files read in turn. A number of its own, and not one that TensorFlow chooses by the machine: it decides on the order of rows.
+_FILES_AT_ONCE = 8
+
+# How long rows are is estimated by the first rows of some files.
+_SAMPLED_FILES, _SAMPLED_ROWS = 8, 256
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,6 +65,7 @@ def transformed_pools(
     seed: int,
     unseen_labels: bool = False,
     share: Share = ALL_ROWS,
+    order_seed: int | None = None,
 ) -> tf.data.Dataset:
     """Reads a split.
 
@@ -64,9 +76,11 @@ def transformed_pools(
       seed: Of the shuffle before pooling.
       unseen_labels: Whether to keep the rows whose label training has not seen.
       share: What to read of it: whole files where they can be dealt out equally, else every so many rows.
+      order_seed: Of the order of pools, which differs between readings; None keeps it.
 
     Returns:
-      Pools: transformed features by name, each with up to `_POOL_ROWS` rows.
+      Pools: transformed features by name, each with up to `_POOL_ROWS` rows. What is held at once is bounded in bytes: serialized rows
+      to shuffle, and the few pools that are being transformed.
     """
     files = sorted(tf.io.gfile.glob(list(patterns)))
     by_file = len(files) % share.readers == 0
@@ -74,16 +88,21 @@ def transformed_pools(
         files = files[share.index :: share.readers]
     spec = raw_spec(columns)
 
+    # Converting Python to graph code costs a second each time, and there is nothing to convert.
+    @tf.autograph.experimental.do_not_convert
     def transform_pool(serialized):
         features = transform(tf.io.parse_example(serialized, spec))
         return features if unseen_labels else with_seen_labels(features)
 
-    records = tf.data.TFRecordDataset(files, compression_type="GZIP", buffer_size=8 * 2**20)
+    row_bytes = _row_bytes(files)
+    records = _records(files)
     if not by_file:
         records = records.shard(share.readers, share.index)
-    pools = records.shuffle(_SHUFFLED_ROWS, seed=seed, reshuffle_each_iteration=False).batch(_POOL_ROWS)
-    pools = pools.map(transform_pool, num_parallel_calls=2)
-    return pools.cache() if sum(os.path.getsize(file) for file in files) <= _CACHED_BYTES else pools.prefetch(1)
+    shuffled_rows = min(_SHUFFLED_ROWS, max(1, int(_SHUFFLED_BYTES / row_bytes)))
+    pools = records.shuffle(shuffled_rows, seed=seed, reshuffle_each_iteration=False).batch(_pool_rows(row_bytes))
+    if order_seed is not None:
+        pools = pools.shuffle(POOLS_SHUFFLED, seed=order_seed)
+    return pools.map(transform_pool, num_parallel_calls=tf.data.AUTOTUNE).prefetch(1)
 
 
 def with_seen_labels(pool: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
@@ -96,25 +115,52 @@ def batches(pools: tf.data.Dataset, inputs: Sequence[str], classes: int, batch_s
     """Cuts pools into batches.
 
     Args:
-      pools: What `transformed_pools` returned.
+      pools: Transformed features by name and many rows, as `transformed_pools` returns them.
       inputs: The features the network reads.
       classes: How many labels there are.
       batch_size: Rows a batch.
-      seed: Of the order of rows, which differs between epochs; None keeps the order.
+      seed: Of the order of rows in a pool, which differs between epochs, and pools take turns; None keeps the order.
 
     Returns:
       Pairs of features by name and one-hot labels, float32 [B, classes]; zeros for a label that training has not seen.
     """
 
+    @tf.autograph.experimental.do_not_convert
     def cut(pool):
         rows = tf.data.Dataset.range(tf.shape(pool[LABEL], tf.int64)[0])
         if seed is not None:
             rows = rows.shuffle(_POOL_ROWS, seed=seed)
-        return rows.batch(batch_size).map(lambda chosen: take(pool, chosen))
+        return rows.batch(batch_size).map(tf.autograph.experimental.do_not_convert(lambda chosen: take(pool, chosen)))
 
     def take(pool, chosen):
         return {name: tf.gather(pool[name], chosen) for name in inputs}, tf.one_hot(tf.gather(pool[LABEL], chosen), classes)
 
     if seed is None:
         return pools.flat_map(cut).prefetch(2)
-    return pools.shuffle(64, seed=seed).interleave(cut, cycle_length=_POOLS_AT_ONCE, num_parallel_calls=2).prefetch(4)
+    return pools.interleave(cut, cycle_length=_POOLS_AT_ONCE, num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
+
+
+def _records(files: Sequence[str]) -> tf.data.Dataset:
+    return tf.data.TFRecordDataset(
+        list(files),
+        compression_type="GZIP",
+        buffer_size=8 * 2**20,
+        num_parallel_reads=min(len(files), _FILES_AT_ONCE) if len(files) > 1 else None,
+    )
+
+
+def _row_bytes(files: Sequence[str]) -> float:
+    """Returns how many bytes a serialized row has, about; 1 where there is none."""
+    sampled = list(files)[:: max(1, len(files) // _SAMPLED_FILES)]
+    lengths = [
+        length for file in sampled for length in _records([file]).take(_SAMPLED_ROWS).map(tf.strings.length).as_numpy_iterator()
+    ]
+    return max(1.0, float(np.mean(lengths))) if lengths else 1.0
+
+
+def _pool_rows(row_bytes: float) -> int:
+    """Returns how many rows make a pool: halved until they fit, so that batches of a power of two cut it without a remainder."""
+    rows = _POOL_ROWS
+    while rows > _FEWEST_POOL_ROWS and rows * row_bytes > _POOL_BYTES:
+        rows //= 2
+    return rows

@@ -122,15 +122,16 @@ class Servable(tf.Module):
         columns = {_placeholder(position, name): name for position, name in enumerate(self.columns.inputs)}
         types = {name: kind.dtype for name, kind in raw_spec(self.columns, with_label=False).items()}
         by_columns = tf.function(
-            lambda **raw: self.serve_columns({columns[placeholder]: values for placeholder, values in raw.items()})
+            lambda **raw: self.serve_columns({columns[placeholder]: values for placeholder, values in raw.items()}),
+            autograph=False,
         ).get_concrete_function(
             **{placeholder: tf.TensorSpec([None], types[name], placeholder) for placeholder, name in columns.items()}
         )
         serialized = tf.TensorSpec([None], tf.string, "inputs")
         signatures = {
             SERVING_DEFAULT: by_columns,
-            SERVING_EXAMPLES: tf.function(self.serve_examples).get_concrete_function(serialized),
-            EVALUATION: tf.function(self.evaluate_examples).get_concrete_function(serialized),
+            SERVING_EXAMPLES: tf.function(self.serve_examples, autograph=False).get_concrete_function(serialized),
+            EVALUATION: tf.function(self.evaluate_examples, autograph=False).get_concrete_function(serialized),
         }
         tf.saved_model.save(self, directory, signatures=signatures)
         renamed = {placeholder: name for placeholder, name in columns.items() if placeholder != name}

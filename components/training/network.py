@@ -110,8 +110,18 @@ def build(options: ModelOptions, sizes: InputSizes, classes: int) -> keras.Model
       classes: How many labels there are.
 
     Returns:
-      A functional model from the transformed features, by name, to logits [B, classes].
+      A functional model from the transformed features, by name, to logits, float32 [B, classes]. With `options.precision` its hidden
+      layer calculates in half precision; all weights are float32 all the same.
     """
+    policy = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(options.precision)
+    try:
+        return _build(options, sizes, classes)
+    finally:
+        keras.config.set_dtype_policy(policy)
+
+
+def _build(options: ModelOptions, sizes: InputSizes, classes: int) -> keras.Model:
     inputs: dict[str, keras.KerasTensor] = {}
     parts = []
     for position, statistics in enumerate(sizes.texts):
@@ -121,14 +131,14 @@ def build(options: ModelOptions, sizes: InputSizes, classes: int) -> keras.Model
     for position, statistics in enumerate(sizes.categories):
         name = category_feature(position)
         inputs[name] = keras.Input((), dtype="int64", name=name)
-        parts.append(CategoryEmbedding(statistics, name=f"embedding_{position}")(inputs[name]))
+        parts.append(CategoryEmbedding(statistics, name=f"embedding_{position}", dtype="float32")(inputs[name]))
     if sizes.numbers:
-        inputs |= {name: keras.Input((sizes.numbers,), name=name) for name in (NUMBERS, ABSENT)}
-        parts += [PiecewiseLinear(name="piecewise")(inputs[NUMBERS]), inputs[ABSENT]]
+        inputs |= {name: keras.Input((sizes.numbers,), dtype="float32", name=name) for name in (NUMBERS, ABSENT)}
+        parts += [PiecewiseLinear(name="piecewise", dtype="float32")(inputs[NUMBERS]), inputs[ABSENT]]
     joined = keras.layers.Concatenate()(parts) if len(parts) > 1 else parts[0]
     joined = keras.layers.Dropout(options.dropout if sizes.texts else options.dropout / 5)(joined)
     hidden = keras.layers.Dense(options.hidden, activation="relu")(joined)
     hidden = keras.layers.Dropout(options.dropout)(hidden)
     # The direct path alone is a linear model over TF-IDF n-grams; the hidden layer adds what is not linear.
-    logits = keras.layers.Dense(classes, name="logits")(keras.layers.Concatenate()([joined, hidden]))
+    logits = keras.layers.Dense(classes, name="logits", dtype="float32")(keras.layers.Concatenate()([joined, hidden]))
     return keras.Model(inputs, logits)

@@ -171,6 +171,11 @@ class ModelOptions(Options):
       seed: Seeds initial weights, shuffling and dropout; that of the first member, where there are several.
       distribution: Where copies of the network train together; a strategy alone or as a mapping. `batch_size` stays the rows of a step,
         on all copies together.
+      precision: What the hidden layer calculates in while it is trained: `float32`, or half precision, which is for accelerators that
+        are faster at it, `mixed_float16` (with a loss scale that finds itself) or `mixed_bfloat16`. Weights, embeddings and logits are
+        float32 in any case, and so is the exported model throughout.
+      xla: Whether XLA compiles the training step. For models that read no text (the shapes of texts differ from step to step, and each
+        would be compiled), on one device. XLA_MEASURED
     """
 
     encoder: Encoder = NgramsOptions()
@@ -187,6 +192,8 @@ class ModelOptions(Options):
     members: int | None = Field(default=None, ge=1, le=16)
     seed: int = 0
     distribution: DistributionOptions = DistributionOptions()
+    precision: Literal["float32", "mixed_float16", "mixed_bfloat16"] = "float32"
+    xla: bool = False
 
     @field_validator("encoder", mode="before")
     @classmethod
@@ -197,3 +204,11 @@ class ModelOptions(Options):
     @classmethod
     def _a_strategy_may_stand_alone(cls, value):
         return {"strategy": value} if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _xla_compiles_for_one_device(self) -> ModelOptions:
+        if self.xla and self.distribution.strategy != "none":
+            raise ValueError(
+                f"xla is for training on one device; received strategy {self.distribution.strategy!r}, set xla to false or strategy to none"
+            )
+        return self

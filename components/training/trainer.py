@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import dataclasses
 import hashlib
 import json
 import logging
 import os
+import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -18,14 +20,14 @@ import tensorflow_transform as tft
 
 from components.errors import UsageError
 from components.privacy import model_rules
-from components.training import abstention, examples, jobs, network
+from components.training import abstention, examples, jobs, loop, network, pool_files
+from components.training.counts import SplitCounts
 from components.training.distribution import Distribution
-from components.training.encoders import IdentifierStatistics
 from components.training.export import Servable
 from components.training.optimizer import SparseAdam
 from components.training.options import AbstainOptions, DistributionOptions, ModelOptions, TokensOptions
 from components.transform import preprocessing
-from components.transform.columns import LABEL, Columns, category_feature, text_feature
+from components.transform.columns import LABEL, Columns, text_feature
 from components.validation import schema_file
 
 RECORD = "training.json"
@@ -74,23 +76,47 @@ def train(job: jobs.Job) -> None:
       EnvironmentFailure: The other machines do another job.
       UsageError: As `run_fn` says, or the machines are not named, or a step's rows cannot be dealt out to them.
     """
+    with tempfile.TemporaryDirectory(prefix="parlance-training-") as folder:
+        _train(job, folder)
+
+
+def _train(job: jobs.Job, folder: str) -> None:
+    """Does what `train` says; `folder` is for transformed rows."""
     started = time.monotonic()
     options = ModelOptions.model_validate(job.custom_config["model"])
     columns = Columns.of(schema_file.read(job.schema_path), job.custom_config["text"], job.custom_config["label"])
+    if options.xla and columns.text:
+        raise UsageError(
+            f"model.xla is for models that read no text; received true with the text columns {', '.join(map(repr, columns.text))}, "
+            "set it to false"
+        )
     distribution = Distribution(options.distribution)
     distribution.batch_of_replica(options.batch_size)
     distribution.check_same_job(_digest(job))
     transform = tft.TFTransformOutput(job.transform_graph_path)
     keras.utils.set_random_seed(options.seed)
 
-    layer = transform.transform_features_layer()
-    train_pools = examples.transformed_pools(job.train_files, columns, layer, options.seed, share=distribution.share)
-    all_eval_pools = examples.transformed_pools(job.eval_files, columns, layer, options.seed, unseen_labels=True)
+    # One function for all splits, because it takes seconds to make.
+    layer = tf.function(transform.transform_features_layer(), autograph=False)
+
+    def keep(name: str, files: Sequence[str], look: Callable[[pool_files.Pool], None], **which: Any) -> pool_files.Reading:
+        def read(order_seed: int | None) -> tf.data.Dataset:
+            return examples.transformed_pools(files, columns, layer, options.seed, order_seed=order_seed, **which)
+
+        return pool_files.keep(read, os.path.join(folder, name), look)
+
+    classes = transform.vocabulary_by_name(LABEL)
+    counts = SplitCounts(
+        len(classes),
+        [_text_identifiers(options, transform, position) for position in range(len(columns.text))],
+        preprocessing.category_identifiers(transform, len(columns.categorical)),
+    )
+    read_train = keep("train", job.train_files, counts.add, share=distribution.share)
+    all_eval_pools = keep("eval", job.eval_files, _see_nothing, unseen_labels=True)(None)
     eval_pools = all_eval_pools.map(examples.with_seen_labels)
     if distribution.share != examples.ALL_ROWS:
-        eval_pools = examples.transformed_pools(job.eval_files, columns, layer, options.seed, share=distribution.share)
-    classes = transform.vocabulary_by_name(LABEL)
-    rows_of_class = distribution.total(_rows_of_class(train_pools, len(classes)))
+        eval_pools = keep("eval share", job.eval_files, _see_nothing, share=distribution.share)(None)
+    rows_of_class = counts.rows_of_class(distribution.total)
     if np.count_nonzero(rows_of_class) < 2:
         raise UsageError(
             f"A classifier needs two labels or more in the train split; {columns.label!r} has {np.count_nonzero(rows_of_class)} there"
@@ -100,8 +126,8 @@ def train(job: jobs.Job) -> None:
     if abstain and abstain.out_of_scope is not None:
         out_of_scope = abstention.label_index(abstain.out_of_scope, [label.decode() for label in classes])
 
-    sizes = _input_sizes(options, columns, transform, train_pools, distribution)
-    members, histories = [], []
+    sizes = counts.input_sizes(len(columns.numeric), distribution.total)
+    members, fits = [], []
     for number in range(options.members or (_TEXT_MEMBERS if columns.text else _TABLE_MEMBERS)):
         own = options.model_copy(update={"seed": options.seed + number})
         if number:
@@ -109,15 +135,14 @@ def train(job: jobs.Job) -> None:
         with distribution.scope():
             member = network.build(own, sizes, len(classes))
         log_directory = os.path.join(job.model_run_dir, f"member-{number}") if number else job.model_run_dir
-        histories.append(fit(member, own, train_pools, eval_pools, rows_of_class, log_directory, distribution))
-        if distribution.is_distributed:
-            # What is exported belongs to no strategy, and loads where there is none.
-            trained = member.get_weights()
-            member = network.build(own, sizes, len(classes))
-            member.set_weights(trained)
+        fits.append(prepare(member, own, read_train(own.seed), eval_pools, rows_of_class, log_directory, distribution))
         members.append(member)
+    with concurrent.futures.ThreadPoolExecutor(_members_at_once(distribution)) as threads:
+        histories = list(threads.map(lambda run: run(), fits))
     if not distribution.cluster.is_chief:
         return
+    if distribution.is_distributed or options.precision != "float32":
+        members = [_plain(member, options, sizes, len(classes)) for member in members]
     model = network.average(members)
     choice = choose_threshold(abstain, model, all_eval_pools, len(classes), out_of_scope) if abstain else None
     applied = abstention.Abstention(choice.threshold if choice else None, out_of_scope)
@@ -200,7 +225,7 @@ def choose_threshold(
     return choice
 
 
-def fit(
+def prepare(
     model: keras.Model,
     options: ModelOptions,
     train_pools: tf.data.Dataset,
@@ -208,13 +233,13 @@ def fit(
     rows_of_class: np.ndarray,
     log_directory: str,
     distribution: Distribution | None = None,
-) -> dict[str, Any]:
-    """Trains the network, and leaves it with the weights of the best epoch.
+) -> Callable[[], dict[str, Any]]:
+    """Prepares to train a network. What depends on the seed is settled here, so that several may be trained at once afterwards.
 
     Args:
       model: Maps transformed features to logits. Whether one of them is a text decides on learning rate and early stopping.
       options: The `model:` section.
-      train_pools: Rows of the train split; this machine's share of them, where there are several.
+      train_pools: Rows of the train split, in another order each time; this machine's share of them, where there are several.
       eval_pools: Rows of the eval split with labels that training has seen; where there is none, all epochs run and the last is
         the best.
       rows_of_class: How many rows of the train split have each label.
@@ -222,25 +247,22 @@ def fit(
       distribution: Where the network's copies are; it is the only one if None.
 
     Returns:
-      What is recorded: `epochs` run, `best_epoch` (from 1), and the best one's `train_accuracy`, `eval_accuracy` and `eval_loss`.
+      What trains it, leaves it with the weights of the best epoch, and returns what is recorded: `epochs` run, `best_epoch` (from 1),
+      and the best one's `train_accuracy`, `eval_accuracy` and `eval_loss`.
     """
     inputs, classes = list(model.input), len(rows_of_class)
     distribution = distribution or Distribution(DistributionOptions())
     batch_rows = distribution.batch_of_replica(options.batch_size)
     train = examples.batches(train_pools, inputs, classes, batch_rows, options.seed)
     evaluation = examples.batches(eval_pools, inputs, classes, _EVAL_BATCH_ROWS, None)
-    has_eval = distribution.total(_rows_of_class(eval_pools, classes)).any()
+    has_eval = distribution.total(np.array([_has_rows(eval_pools)], np.int64)).any()
     weights = class_weights(rows_of_class) if options.class_weights == "balanced" else None
     steps_of_epoch = int(np.ceil(rows_of_class.sum() / options.batch_size))
     steps = options.epochs * steps_of_epoch
     reads_text = text_feature(0) in inputs
     peak = options.learning_rate or (_TEXT_LEARNING_RATE if reads_text else _TABLE_LEARNING_RATE)
     rate = keras.optimizers.schedules.CosineDecay(0.0, steps, warmup_target=peak, warmup_steps=int(steps * _WARM_UP_SHARE))
-    loss = keras.losses.CategoricalCrossentropy(
-        from_logits=True,
-        label_smoothing=options.label_smoothing,
-        reduction="none" if distribution.is_distributed else "sum_over_batch_size",
-    )
+    loss = keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=options.label_smoothing)
     with distribution.scope():
         model.compile(optimizer=SparseAdam(rate), loss=loss, metrics=["accuracy"], jit_compile=False)
     callbacks: list[keras.callbacks.Callback] = [_EpochLog()]
@@ -255,34 +277,38 @@ def fit(
         )
     else:
         _log.warning("The eval split has no row with a label seen in training: training runs %d epochs", options.epochs)
-    if distribution.is_distributed:
-        weighted = train.map(_weighted(weights or dict.fromkeys(range(classes), 1.0)))
-        history = distribution.fit(model, weighted, evaluation if has_eval else None, options.epochs, steps_of_epoch, callbacks)
-    else:
-        history = model.fit(
-            train,
-            validation_data=evaluation if has_eval else None,
-            epochs=options.epochs,
-            class_weight=weights,
-            callbacks=callbacks,
-            verbose=0,
-            shuffle=False,
-        ).history
-    losses = history.get("val_loss", history["loss"])
-    best = first + int(np.argmin(losses[first:])) if has_eval else len(losses) - 1
-    return {
-        "epochs": len(losses),
-        "best_epoch": best + 1,
-        "train_accuracy": history["accuracy"][best],
-        "eval_accuracy": history["val_accuracy"][best] if has_eval else None,
-        "eval_loss": losses[best] if has_eval else None,
-    }
+    weighted = train.map(_weighted(weights or dict.fromkeys(range(classes), 1.0)))
+
+    def run() -> dict[str, Any]:
+        history = loop.fit(
+            model,
+            distribution,
+            weighted,
+            evaluation if has_eval else None,
+            options.epochs,
+            steps_of_epoch,
+            callbacks,
+            options.xla,
+        )
+        losses = history.get("val_loss", history["loss"])
+        best = first + int(np.argmin(losses[first:])) if has_eval else len(losses) - 1
+        return {
+            "epochs": len(losses),
+            "best_epoch": best + 1,
+            "train_accuracy": history["accuracy"][best],
+            "eval_accuracy": history["val_accuracy"][best] if has_eval else None,
+            "eval_loss": losses[best] if has_eval else None,
+        }
+
+    return run
 
 
 def _weighted(weights: Mapping[int, float]) -> Callable[[Any, tf.Tensor], tuple[Any, tf.Tensor, tf.Tensor]]:
     """Returns what gives each row of a batch its label's weight."""
     of_label = tf.constant([weights[label] for label in range(len(weights))], tf.float32)
-    return lambda features, labels: (features, labels, tf.linalg.matvec(labels, of_label))
+    return tf.autograph.experimental.do_not_convert(
+        lambda features, labels: (features, labels, tf.linalg.matvec(labels, of_label))
+    )
 
 
 def _digest(job: jobs.Job) -> bytes:
@@ -303,25 +329,30 @@ class _EpochLog(keras.callbacks.Callback):
         _log.info("epoch %d/%d: %s (%.1f s)", epoch + 1, self.params["epochs"], numbers, time.monotonic() - self._started)
 
 
-def _rows_of_class(pools: tf.data.Dataset, classes: int) -> np.ndarray:
-    rows = np.zeros(classes, np.int64)
-    for pool in pools:
-        rows += np.bincount(pool[LABEL].numpy(), minlength=classes)
-    return rows
+def _members_at_once(distribution: Distribution) -> int:
+    """Returns how many networks of an ensemble are trained at once: a small one leaves most cores idle."""
+    # Copies on several devices, or machines, have to sum their gradients in one order; an accelerator is kept busy by one network.
+    if distribution.is_distributed or tf.config.list_physical_devices("GPU"):
+        return 1
+    return len(os.sched_getaffinity(0))
 
 
-def _input_sizes(
-    options: ModelOptions, columns: Columns, transform: tft.TFTransformOutput, pools: tf.data.Dataset, distribution: Distribution
-) -> network.InputSizes:
-    texts, categories = [], []
-    for position, feature in enumerate(map(text_feature, range(len(columns.text)))):
-        if isinstance(options.encoder, TokensOptions):
-            known = preprocessing.known_tokens(transform, position)
-            identifiers = preprocessing.PADDING_TOKENS + known + options.encoder.unknown_buckets
-        else:
-            identifiers = options.encoder.buckets
-        texts.append(IdentifierStatistics.count((pool[feature] for pool in pools), identifiers, distribution.total))
-    for position, identifiers in enumerate(preprocessing.category_identifiers(transform, len(columns.categorical))):
-        rows = (tf.RaggedTensor.from_tensor(pool[category_feature(position)][:, tf.newaxis]) for pool in pools)
-        categories.append(IdentifierStatistics.count(rows, identifiers, distribution.total))
-    return network.InputSizes(texts, categories, len(columns.numeric))
+def _plain(member: keras.Model, options: ModelOptions, sizes: network.InputSizes, classes: int) -> keras.Model:
+    """Returns a copy that belongs to no strategy, and loads where there is none, and that calculates in float32."""
+    copy = network.build(options.model_copy(update={"precision": "float32"}), sizes, classes)
+    copy.set_weights(member.get_weights())
+    return copy
+
+
+def _text_identifiers(options: ModelOptions, transform: tft.TFTransformOutput, position: int) -> int:
+    if isinstance(options.encoder, TokensOptions):
+        return preprocessing.PADDING_TOKENS + preprocessing.known_tokens(transform, position) + options.encoder.unknown_buckets
+    return options.encoder.buckets
+
+
+def _has_rows(pools: tf.data.Dataset) -> bool:
+    return any(len(pool[LABEL]) for pool in pools)
+
+
+def _see_nothing(pool: pool_files.Pool) -> None:
+    pass

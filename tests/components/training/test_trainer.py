@@ -78,7 +78,7 @@ class TestEarlyStopping:
         keras.utils.set_random_seed(0)
         model = network.build(options, sizes, 2)
         pools = [tf.data.Dataset.from_tensors({**features, "label": labels}) for labels in (self.LABELS, 1 - self.LABELS)]
-        history = trainer.fit(model, options, *pools, np.array([128, 128]), str(folder))
+        history = trainer.prepare(model, options, *pools, np.array([128, 128]), str(folder))()
         return history, model.evaluate(examples.batches(pools[1], list(model.input), 2, 256, None), verbose=0)[0]
 
     def test_keeps_the_first_epoch_of_a_model_that_reads_text(self, tmp_path):
@@ -159,10 +159,12 @@ class TestChooseThreshold:
 
 
 class TestUnusableData:
-    def test_one_label(self, tiny_run, monkeypatch):
-        monkeypatch.setattr(trainer, "_rows_of_class", lambda pools, classes: np.array([5, 0, 0, 0]))
+    def test_one_label(self, tiny_run):
+        tiny_run.write("orders", [row for row in tiny_run.rows["train"] if row["intent"] == "order"])
+        arguments = tiny_run.arguments("one_label")
+        arguments.train_files = [str(tiny_run.folder / "orders.gz")]
         with pytest.raises(UsageError, match="needs two labels or more in the train split; 'intent' has 1 there"):
-            tiny_run.train("one_label")
+            trainer.run_fn(arguments)
 
 
 class TestClassWeights:
