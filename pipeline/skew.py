@@ -85,9 +85,7 @@ def run(options: argparse.Namespace) -> int:
     model = _model(pathlib.Path(options.root), config, options.version)
     schema = schema_file.read(config.schema_path)
     path = pathlib.Path(options.report or pathlib.Path(options.root) / FOLDER / f"{config.name}.html").absolute()
-    with _scratch(path.parent) as folder:
-        # Before TensorFlow is imported: its remarks are none of the user's business.
-        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    with _scratch(path.parent) as folder, _quiet():
         from components.validation import log_skew
 
         judged = log_skew.judge(
@@ -150,6 +148,21 @@ def _scratch(place: pathlib.Path) -> Iterator[pathlib.Path]:
         raise EnvironmentFailure(f"{place} cannot be written: {error.strerror or error}; --report names another place") from error
     with temporary as folder:
         yield pathlib.Path(folder)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keeps what TensorFlow and Beam write below Python from the terminal. What goes wrong is an exception all the same."""
+    sys.stderr.flush()
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    os.close(nowhere)
+    try:
+        yield
+    finally:
+        sys.stderr.flush()
+        os.dup2(kept, 2)
+        os.close(kept)
 
 
 def _result(config: PipelineConfig, asked: str, model: _Model, judged: Judged) -> dict[str, Any]:

@@ -112,6 +112,16 @@ def test_findings_of_a_run_that_the_data_gate_stopped_are_in_its_record(root):
     assert results.latest("ExampleValidator", root.path).data_findings() == [{"check": "anomaly"}]
 
 
+def test_runs_that_looked_at_a_servers_log_are_no_data_of_the_pipeline(root):
+    for number, source in enumerate(("csv", "prediction_log"), 1):
+        made = root.artifact(f"examples-{number}")
+        root.run(f"intents-{number}", {"ExampleGen": ("complete", State.COMPLETE, {"examples": made})}, order=number)
+        folder = root.path / "runs" / f"intents-{number}"
+        (folder / "config.yaml").write_text(yaml.safe_dump({"name": "intents", "data": {"source": {"type": source}}}))
+        records.write(folder, {**records.Records(root.path).one(f"intents-{number}"), "pipeline": "intents"})
+    assert [found.record["run_id"] for found in results.every("ExampleGen", root.path, "intents")] == ["intents-1"]
+
+
 class TestErrors:
     def test_no_run_got_so_far(self, root):
         with pytest.raises(UsageError, match=r"No run in .* got as far as Evaluator\. `parlance run` makes one; PARLANCE_ROOT"):

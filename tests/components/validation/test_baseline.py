@@ -23,11 +23,13 @@ class History:
         self._execution_type = self.store.put_execution_type(metadata_store_pb2.ExecutionType(name="node"))
         self.examples, self.statistics, self.verdicts, self.blessings = [], [], [], []
 
-    def _made(self, name, of, fingerprint=""):
+    def _made(self, name, of, fingerprint="", environment=""):
         """Puts an artifact that an execution made of others; returns its id."""
         artifact = self._proto.Artifact(type_id=self._types[name], uri=name)
         if fingerprint:
             artifact.custom_properties["content_fingerprint"].string_value = fingerprint
+        if environment:
+            artifact.custom_properties["data_environment"].string_value = environment
         [made] = self.store.put_artifacts([artifact])
         [execution] = self.store.put_executions([self._proto.Execution(type_id=self._execution_type)])
         event = self._proto.Event
@@ -37,9 +39,9 @@ class History:
         )
         return made
 
-    def run(self, rows, *, passes=True, blessed=None, baseline=None):
+    def run(self, rows, *, passes=True, blessed=None, baseline=None, environment="TRAINING"):
         """A run over data; returns the ids of its statistics and its model."""
-        examples = self._made("Examples", [], rows)
+        examples = self._made("Examples", [], rows, environment)
         self.examples.append(examples)
         statistics = self._made("ExampleStatistics", [examples])
         self.statistics.append(statistics)
@@ -152,6 +154,28 @@ def test_training_data_that_was_ingested_again_is_compared_with_once(history):
     again, _ = history.run("monday")
     own, _ = history.run("tuesday")
     assert history.resolve(own) == (None, again)
+
+
+class TestLogs:
+    """What a server logged and data to train on are two series."""
+
+    def test_a_log_is_no_baseline_of_data_to_train_on(self, history):
+        # Data from before there was such a property is data to train on.
+        sunday, _ = history.run("sunday", blessed=True)
+        monday, _ = history.run("monday", environment="")
+        history.run("requests of monday", environment="SERVING")
+        own, _ = history.run("tuesday")
+        assert history.resolve(own) == (monday, sunday)
+        assert history.resolved(own)["history"] == []
+
+    def test_a_log_is_held_against_training_data_and_the_log_before(self, history):
+        monday, _ = history.run("monday", blessed=True)
+        first, _ = history.run("requests of monday", environment="SERVING")
+        history.run("tuesday")
+        second, _ = history.run("requests of tuesday", environment="SERVING")
+        own, _ = history.run("requests of wednesday", environment="SERVING")
+        assert history.resolve(own) == (second, monday)
+        assert [artifact.id for artifact in history.resolved(own)["history"]] == [first - 1]
 
 
 class TestSeries:

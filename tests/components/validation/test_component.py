@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 from tensorflow_metadata.proto.v0 import anomalies_pb2, statistics_pb2
 
-from components.errors import GateError
+from components.errors import GateError, UsageError
 from components.evaluation.options import EvaluationOptions
 from components.ingestion.text_statistics import TextStatistics
 from components.validation import schema_file
@@ -54,7 +54,7 @@ def gate(tmp_path):
         (split / "FeatureStats.pb").write_bytes(content)
         return artifact(standard_artifacts.ExampleStatistics, split.parent)
 
-    def run(source="csv", options=None, own=None, earlier=None, **known):
+    def run(source="csv", options=None, own=None, earlier=None, evaluation=EVALUATION, **known):
         examples, anomalies, schema = folder("examples"), folder("anomalies") / "Split-train", folder("schema")
         (examples / "summary.json").write_text(json.dumps(SUMMARY))
         anomalies.mkdir()
@@ -71,7 +71,7 @@ def gate(tmp_path):
         data = {"source": {"type": source, "path": "t"}, "label": "intent"}
         properties = {
             "options": (options or ValidationOptions()).model_dump_json(),
-            "evaluation": EvaluationOptions.model_validate(EVALUATION).model_dump_json(),
+            "evaluation": EvaluationOptions.model_validate(evaluation).model_dump_json(),
             "data": json.dumps(data),
         }
         DataGateExecutor().Do(inputs, {"verdict": artifact(DataVerdict, tmp_path / "verdict")}, properties)
@@ -105,6 +105,18 @@ def test_data_is_compared_with_the_models_and_with_the_previous(gate):
 
 def test_a_servers_log_is_skewed_against_training_data_in_the_models_inputs(gate):
     assert compared(gate("prediction_log", training=OLD)) == [("skew", "the training data of the current model", ["channel"])]
+
+
+OF_A_CLASS = {"gates": [{"metric": "recall", "class": "refund", "min": 0.8}]}
+
+
+def test_a_gate_of_a_class_that_is_not_there_stops_a_run(gate):
+    with pytest.raises(UsageError, match="refund"):
+        gate(evaluation=OF_A_CLASS)
+
+
+def test_a_servers_log_need_not_have_the_classes_of_the_gates(gate):
+    assert len(compared(gate("prediction_log", training=OLD, evaluation=OF_A_CLASS))) == 1
 
 
 def test_drift_stops_a_run_where_the_pipeline_file_says_so(gate):
@@ -157,6 +169,10 @@ class TestEarlierExamples:
     def test_a_run_out_of_line_with_those_before_is_warned_of(self, run, examples):
         history = [examples(number, 3000) for number in range(1, 6)]
         assert run({"history": history}) == [("monitoring: number of rows", "rows")]
+
+    def test_a_log_is_in_line_with_logs_and_not_with_data_to_train_on(self, run, examples):
+        history = [examples(number, 3000) for number in range(1, 5)]
+        assert run({"history": history, "training_examples": [examples(5, 3000)]}, source="prediction_log") == []
 
     def test_data_that_is_newer_than_the_runs_is_no_history(self, run, examples):
         newer = [examples(number, 3000) for number in range(100, 106)]

@@ -214,6 +214,7 @@ class TestRefused:
             ),
             (["schedule={interval: 1d, parameters: {epoch: 3}}"], "no runtime parameter 'epoch'; parameters: data_path, epochs"),
             (["schedule={interval: 1d, parameters: {epochs: none}}"], "model.epochs"),
+            (["data.source={type: prediction_log, path: /parlance/log}"], "no model is trained on it"),
         ],
     )
     def test_what_cannot_run_on_kubeflow(self, tickets, settings, message):
