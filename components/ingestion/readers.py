@@ -40,6 +40,8 @@ from components.ingestion.quarantine import Rejected, Sieve
 EXTENSIONS = {"csv": (".csv", ".tsv", ".txt"), "jsonl": (".jsonl", ".ndjson", ".json"), "parquet": (".parquet", ".pq")}
 # Records are no table that their extension would tell.
 _RECORD_EXTENSIONS = {"tfrecord": (".tfrecord", ".tfrecords", ".gz"), "prediction_log": (".tfrecord",)}
+# The name of a request log's file while a server writes it.
+_UNFINISHED = ".tfrecord.partial"
 
 # A block bounds memory; it must also hold the longest row, and messages of several megabytes do turn up.
 _BLOCK_BYTES = 16 << 20
@@ -154,6 +156,11 @@ def find_files(kind: str, paths: Iterable[str]) -> list[pathlib.Path]:
         if not found:
             raise UsageError(f"There is no file at {path}; data.source.path takes a file, a folder or a glob")
         fitting = [pathlib.Path(entry) for entry in found if entry.lower().endswith(extensions[kind])]
+        if not fitting and kind == "prediction_log" and any(entry.endswith(_UNFINISHED) for entry in found):
+            raise UsageError(
+                f"The server has finished no file of its request log in {path} yet. It does when it stops, and every"
+                " --request_log_file_seconds (an hour, if it was not told otherwise)"
+            )
         if not fitting:
             names = ", ".join(os.path.basename(entry) for entry in found[:5])
             raise UsageError(

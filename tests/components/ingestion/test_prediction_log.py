@@ -1,3 +1,5 @@
+import time
+
 import numpy as np
 import pytest
 
@@ -195,6 +197,20 @@ class TestFiles:
         write(predicted({"text": ["a"]}, label=["x"]))
         (tmp_path / "requests-2.tfrecord.partial").write_bytes(b"half")
         assert len(read(tmp_path)[0]) == 1
+
+    def test_a_log_whose_first_file_is_being_written_says_when_it_can_be_read(self, tmp_path):
+        log = RequestLog(RequestLogOptions(tmp_path / "log", sampling_rate=1.0))
+        log.start()
+        try:
+            log.record(PredictRequest(), PredictResponse(), seconds=0.002, origin="GRPC")
+            for _ in range(100):
+                if any((tmp_path / "log").iterdir()):
+                    break
+                time.sleep(0.1)
+            with pytest.raises(UsageError, match="has finished no file of its request log .* --request_log_file_seconds"):
+                read(tmp_path / "log")
+        finally:
+            log.close()
 
     def test_a_folder_without_a_log_is_an_error(self, tmp_path):
         (tmp_path / "table.csv").write_text("x\n1\n")
