@@ -61,6 +61,7 @@ class Servable(tf.Module):
         self._weights = [variable.value for variable in model.variables]
         self._logits = functools.partial(model, training=False)
         self._inputs = tuple(model.input)
+        # Called as a Keras model, it would be saved with an endpoint of its own, which takes as long to trace as all others.
         self._preprocess = transform.transform_features_layer()
         self._top_k = min(top_k, len(classes))
         self._abstention = abstention
@@ -139,7 +140,7 @@ class Servable(tf.Module):
             _rename_inputs(os.path.join(directory, tf.saved_model.SAVED_MODEL_FILENAME_PB), renamed)
 
     def _probabilities(self, raw: Mapping[str, tf.SparseTensor]) -> tf.Tensor:
-        features = self._preprocess(dict(raw))
+        features = self._preprocess.call(dict(raw))
         return tf.nn.softmax(self._logits({name: features[name] for name in self._inputs}))
 
     def _abstained(self, scores: tf.Tensor, indices: tf.Tensor) -> tf.Tensor:

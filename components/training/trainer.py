@@ -97,7 +97,7 @@ def _train(job: jobs.Job, folder: str) -> None:
     keras.utils.set_random_seed(options.seed)
 
     # One function for all splits, because it takes seconds to make.
-    layer = tf.function(transform.transform_features_layer(), autograph=False)
+    layer = tf.function(transform.transform_features_layer().call, autograph=False)
 
     def keep(name: str, files: Sequence[str], look: Callable[[pool_files.Pool], None], **which: Any) -> pool_files.Reading:
         def read(order_seed: int | None) -> tf.data.Dataset:
@@ -334,7 +334,7 @@ def _members_at_once(distribution: Distribution) -> int:
     # Copies on several devices, or machines, have to sum their gradients in one order; an accelerator is kept busy by one network.
     if distribution.is_distributed or tf.config.list_physical_devices("GPU"):
         return 1
-    return len(os.sched_getaffinity(0))
+    return 2 * len(os.sched_getaffinity(0))
 
 
 def _plain(member: keras.Model, options: ModelOptions, sizes: network.InputSizes, classes: int) -> keras.Model:
