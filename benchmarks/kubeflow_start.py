@@ -42,7 +42,7 @@ _EXECUTOR = "PARLANCE_BENCHMARK_EXECUTOR"
 
 NODES = {
     "SchemaImport": (None, None),
-    "StatisticsGen": ("tfx.components.statistics_gen.executor.Executor",) * 2,
+    "StatisticsGen": ("components.validation.component.StatisticsGenExecutor", "tfx.components.statistics_gen.executor.Executor"),
     "Transform": ("components.transform.component.TransformExecutor", "tfx.components.transform.executor.Executor"),
     "Trainer": ("tfx.components.trainer.executor.GenericExecutor",) * 2,
     "Evaluator": ("components.evaluation.component.EvaluatorExecutor", "tfx.components.evaluator.executor.Executor"),

@@ -84,7 +84,9 @@ def stress(forks: int) -> list[int]:
     ):
         asked = request("Computes", pathlib.Path(scratch))
         server.attend(sys.__stderr__.buffer, {"TMPDIR": scratch})
-        server.start(["tfx.components.statistics_gen.executor.Executor", "components.evaluation.component.EvaluatorExecutor"])
+        server.start(
+            ["components.validation.component.StatisticsGenExecutor", "components.evaluation.component.EvaluatorExecutor"]
+        )
         with futures.ThreadPoolExecutor(_AT_ONCE) as pool:
             return list(pool.map(one, range(forks)))
 
