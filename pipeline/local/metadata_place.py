@@ -82,7 +82,7 @@ class MetadataPlace:
     def open(self) -> str | None:
         """Makes ML Metadata ready for a run; returns what is worth saying in the run's log, if there is something.
 
-        A file is put into SQLite's write-ahead mode, in which readers and a writer do not wait for each other and writing syncs less.
+        A new file is put into SQLite's write-ahead mode, in which readers and a writer do not wait for each other and writing syncs less.
         That lasts. Where a file system cannot do it (it takes memory that processes share), the file stays as it is.
 
         Raises:
@@ -90,6 +90,10 @@ class MetadataPlace:
         """
         if (address := self.address) is not None:
             self._check_answer(address)
+            return None
+        # ML Metadata has an SQLite of its own. Two of them in one process on one file would let go of each other's locks, so Python's
+        # touches none that ML Metadata may have opened here before.
+        if self.file.exists() and self.file.stat().st_size:
             return None
         connection = sqlite3.connect(self.file)
         try:

@@ -29,7 +29,7 @@ _SCHEMES = ("dns:", "unix:", "unix-abstract:", "ipv4:", "ipv6:", "xds:", "vsock:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """When a call is made again: only if the server was unavailable, which is also how a full queue shows.
+    """When a call is made again: only if the server was unavailable, which is also how a full queue shows, or went away meanwhile.
 
     Predictions do not change a server, so making one twice does no harm; changes of its configuration are never retried.
 
@@ -163,7 +163,8 @@ def service_config(
                     "initialBackoff": f"{retry.first_backoff:.9f}s",
                     "maxBackoff": f"{retry.longest_backoff:.9f}s",
                     "backoffMultiplier": retry.multiplier,
-                    "retryableStatusCodes": ["UNAVAILABLE"],
+                    # A server that goes away cancels what it has begun; a call that its caller cancels is never made again.
+                    "retryableStatusCodes": ["UNAVAILABLE", "CANCELLED"],
                 },
             }
         ]

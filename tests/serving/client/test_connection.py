@@ -57,7 +57,7 @@ class TestServiceConfig:
                         "initialBackoff": "0.050000000s",
                         "maxBackoff": "1.000000000s",
                         "backoffMultiplier": 2.0,
-                        "retryableStatusCodes": ["UNAVAILABLE"],
+                        "retryableStatusCodes": ["UNAVAILABLE", "CANCELLED"],
                     },
                 }
             ],
