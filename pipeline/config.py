@@ -82,6 +82,14 @@ class PipelineConfig(Options):
             raise ValueError("\n  ".join(problems))
         return self
 
+    @model_validator(mode="after")
+    def _xla_reads_no_text(self) -> PipelineConfig:
+        if self.model.xla and self.data.text:
+            raise ValueError(
+                f"model.xla: is for models that read no text; received true with data.text {list(self.data.text)!r}, set it to false"
+            )
+        return self
+
     def _gate_problems(self, number: int, gate: Gate) -> Iterable[str]:
         """Says which slices a gate names that no segment has."""
         place = f"evaluation.gates[{number}].slices"

@@ -119,7 +119,8 @@ def batches(pools: tf.data.Dataset, inputs: Sequence[str], classes: int, batch_s
       inputs: The features the network reads.
       classes: How many labels there are.
       batch_size: Rows a batch.
-      seed: Of the order of rows in a pool, which differs between epochs, and pools take turns; None keeps the order.
+      seed: Of the order of rows in a pool, the same in each epoch: what differs between epochs is which pools take turns. None keeps
+        the order of rows and of pools.
 
     Returns:
       Pairs of features by name and one-hot labels, float32 [B, classes]; zeros for a label that training has not seen.

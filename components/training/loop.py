@@ -6,8 +6,7 @@ anew for each network it trains, which takes longer than training on a small tab
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import keras
@@ -52,7 +51,6 @@ def fit(
         model.optimizer.build(model.trainable_variables)
     weights = [variable.value for variable in model.trainable_variables]
 
-    @tf.function(autograph=False, jit_compile=xla or None)
     def on_replica(features: Any, labels: tf.Tensor, row_weights: tf.Tensor) -> tf.Tensor:
         rows = tf.cast(tf.shape(labels)[0], tf.float32)
         if strategy:
@@ -66,28 +64,34 @@ def fit(
         return _sums(losses, labels, logits)
 
     @tf.function(autograph=False)
-    def step(batches: Iterator[Any]) -> tf.Tensor:
-        if not strategy:
-            return on_replica(*next(batches))
-        sums = strategy.run(on_replica.python_function, next(batches))
+    def step_of_all(batches: Iterator[Any]) -> tf.Tensor:
+        sums = strategy.run(on_replica, next(batches))
         return strategy.reduce(tf.distribute.ReduceOp.SUM, sums, axis=None)
 
-    @tf.function(autograph=False)
-    def evaluate(batches: Iterator[Any]) -> tf.Tensor:
-        features, labels = next(batches)
+    def evaluate_batch(features: Any, labels: tf.Tensor) -> tf.Tensor:
         logits = model(features, training=False)
         return _sums(model.loss.call(labels, logits), labels, logits)
 
+    # Batches are fetched outside of the step: inside, the end of the data would count as a step for what depends on no batch, such as
+    # the schedule of the learning rate.
+    step = _function(on_replica, train, jit_compile=xla or None)
+    evaluate = _function(evaluate_batch, evaluation) if evaluation is not None else None
     shared = iter(strategy.distribute_datasets_from_function(lambda context: train.repeat())) if strategy else None
+
+    def train_epoch() -> np.ndarray:
+        if shared is None:
+            return _add_up(step(*batch) for batch in train)
+        return _add_up(step_of_all(shared) for _ in range(steps_of_epoch))
+
     history: dict[str, list[float]] = {}
     told = keras.callbacks.CallbackList(list(callbacks), model=model, epochs=epochs)
     told.on_train_begin()
     for epoch in range(epochs):
         told.on_epoch_begin(epoch)
-        trained = _add_up(step, shared, steps_of_epoch) if shared else _add_up(step, iter(train))
+        trained = train_epoch()
         logs = {"loss": trained[0] / trained[2], "accuracy": trained[1] / trained[2]}
-        if evaluation is not None:
-            evaluated = distribution.total(_add_up(evaluate, iter(evaluation)))
+        if evaluate:
+            evaluated = distribution.total(_add_up(evaluate(*batch) for batch in evaluation))
             logs |= {"val_loss": evaluated[0] / evaluated[2], "val_accuracy": evaluated[1] / evaluated[2]}
         for name, value in logs.items():
             history.setdefault(name, []).append(float(value))
@@ -98,14 +102,16 @@ def fit(
     return history
 
 
-def _add_up(step: Callable[[Iterator[Any]], tf.Tensor], batches: Iterator[Any], steps: int | None = None) -> np.ndarray:
-    """Returns the sum of what the steps return, of all batches or of some; it is fetched once, so that no step waits for Python."""
+def _function(of_batch: Callable[..., tf.Tensor], batches: tf.data.Dataset, **options: Any) -> Callable[..., tf.Tensor]:
+    """Returns a graph function of a batch, one for batches of all sizes."""
+    return tf.function(of_batch, input_signature=batches.element_spec, autograph=False, **options)
+
+
+def _add_up(sums: Iterable[tf.Tensor]) -> np.ndarray:
+    """Returns the sum of what steps return; it is fetched once, so that no step of an accelerator waits for Python."""
     total = tf.zeros(_SUMS, tf.float64)
-    for _ in itertools.count() if steps is None else range(steps):
-        try:
-            total += step(batches)
-        except tf.errors.OutOfRangeError:
-            break
+    for of_step in sums:
+        total += of_step
     return total.numpy()
 
 

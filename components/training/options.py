@@ -171,11 +171,13 @@ class ModelOptions(Options):
       seed: Seeds initial weights, shuffling and dropout; that of the first member, where there are several.
       distribution: Where copies of the network train together; a strategy alone or as a mapping. `batch_size` stays the rows of a step,
         on all copies together.
-      precision: What the hidden layer calculates in while it is trained: `float32`, or half precision, which is for accelerators that
-        are faster at it, `mixed_float16` (with a loss scale that finds itself) or `mixed_bfloat16`. Weights, embeddings and logits are
-        float32 in any case, and so is the exported model throughout.
-      xla: Whether XLA compiles the training step. For models that read no text (the shapes of texts differ from step to step, and each
-        would be compiled), on one device. XLA_MEASURED
+      precision: What the hidden layer calculates in while it is trained: `float32`, or half precision, `mixed_float16` (with a loss
+        scale that adjusts itself) or `mixed_bfloat16`. Weights, embeddings and logits are float32 all the same, and so is the whole
+        exported model. For accelerators with units for it; on a processor it saves nothing (taxi, 120,770 rows, two cores: an epoch
+        takes 8.3 to 10 s with `float32`, 9.5 s with `mixed_bfloat16`, 12.6 s with `mixed_float16`). Not measured on an accelerator.
+      xla: Whether XLA compiles the training step. For models that read no text, because shapes of texts differ from step to step and
+        each would be compiled anew; on one device. Leave it off on a processor: the epoch of 8.3 to 10 s took 143 to 208 s with it,
+        and learnt the same. Not measured on an accelerator.
     """
 
     encoder: Encoder = NgramsOptions()

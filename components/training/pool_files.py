@@ -6,6 +6,7 @@ compressed. What was written last is in the operating system's page cache all th
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import shutil
@@ -47,14 +48,25 @@ def keep(read: Reading, folder: str, look: Callable[[Pool], None], most_bytes: i
             continue
         serialized = _serialize(pool).numpy()
         left -= len(serialized)
-        if left < 0:
+        if left < 0 or not _is_written(serialized, os.path.join(folder, str(count))):
             _log.info("Transformed rows do not fit into %s: they are made anew in every epoch", folder)
             shutil.rmtree(folder)
+            left = -1
             continue
-        with open(os.path.join(folder, str(count)), "wb") as file:
-            file.write(serialized)
         count += 1
     return read if left < 0 else _files(folder, count, source.element_spec)
+
+
+def _is_written(content: bytes, path: str) -> bool:
+    """Writes a file, and says whether there was space for it: others may have filled the disk meanwhile."""
+    try:
+        with open(path, "wb") as file:
+            file.write(content)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise
+        return False
+    return True
 
 
 def _files(folder: str, count: int, spec: Any) -> Reading:
@@ -63,10 +75,11 @@ def _files(folder: str, count: int, spec: Any) -> Reading:
     @tf.autograph.experimental.do_not_convert
     def load(number):
         serialized = tf.io.read_file(tf.strings.join([folder, os.sep, tf.strings.as_string(number)]))
-        tensors = []
-        for position, part in enumerate(parts):
-            stored = tf.io.parse_tensor(tf.io.parse_tensor(serialized, tf.string)[position], _stored(part.dtype))
-            tensors.append(tf.ensure_shape(tf.cast(stored, part.dtype), part.shape))
+        stored = tf.unstack(tf.io.parse_tensor(serialized, tf.string), len(parts))
+        tensors = [
+            tf.ensure_shape(tf.cast(tf.io.parse_tensor(tensor, _stored(part.dtype)), part.dtype), part.shape)
+            for tensor, part in zip(stored, parts, strict=True)
+        ]
         return tf.nest.pack_sequence_as(spec, tensors, expand_composites=True)
 
     def read(seed: int | None) -> tf.data.Dataset:

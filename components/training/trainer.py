@@ -264,7 +264,7 @@ def prepare(
     rate = keras.optimizers.schedules.CosineDecay(0.0, steps, warmup_target=peak, warmup_steps=int(steps * _WARM_UP_SHARE))
     loss = keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=options.label_smoothing)
     with distribution.scope():
-        model.compile(optimizer=SparseAdam(rate), loss=loss, metrics=["accuracy"], jit_compile=False)
+        model.compile(optimizer=SparseAdam(rate, fixed_shapes=options.xla), loss=loss, metrics=["accuracy"], jit_compile=False)
     callbacks: list[keras.callbacks.Callback] = [_EpochLog()]
     if distribution.cluster.is_chief:
         callbacks.append(keras.callbacks.TensorBoard(log_directory, write_graph=False))

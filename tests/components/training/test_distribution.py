@@ -157,6 +157,63 @@ class TestTwoProcesses:
         assert len(list((folder / "run" / "train").glob("events.*"))) == 1
 
 
+COPIES = """
+import json
+import sys
+import types
+
+import tensorflow as tf
+
+[cpu] = tf.config.list_physical_devices("CPU")
+tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+from components.training import trainer
+
+for arguments in json.load(sys.stdin):
+    trainer.run_fn(types.SimpleNamespace(**arguments))
+"""
+
+
+@pytest.fixture(scope="module")
+def copies(tiny_run):
+    """The same by a process of two devices, and a training in half precision there."""
+    jobs_of_it = [
+        vars(tiny_run.arguments("copies", **EXACT, distribution="mirrored")),
+        vars(tiny_run.arguments("half", **{**EXACT, "epochs": 12}, distribution="mirrored", precision="mixed_float16")),
+    ]
+    ran = subprocess.run(
+        [sys.executable, "-c", COPIES],
+        input=json.dumps(jobs_of_it),
+        cwd=PROJECT,
+        capture_output=True,
+        text=True,
+        timeout=WAIT_SECONDS,
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stderr[-3000:]
+    return tiny_run.folder / "copies", tiny_run.folder / "half"
+
+
+class TestTwoDevices:
+    """Copies of the network in one process."""
+
+    def test_have_the_losses_of_one(self, copies, alone):
+        np.testing.assert_allclose(losses(copies[0]), losses(alone), rtol=1e-4)
+        assert (record(copies[0])["replicas"], record(alone)["replicas"]) == (2, 1)
+
+    def test_export_the_model_of_one(self, copies, alone, tiny_run, as_example):
+        rows = tf.constant([as_example(row) for row in tiny_run.rows["eval"]])
+        scores = [
+            tf.saved_model.load(str(folder / "model")).signatures["evaluation"](inputs=rows)["scores"].numpy()
+            for folder in (copies[0], alone)
+        ]
+        np.testing.assert_allclose(*scores, atol=1e-3)
+
+    def test_learn_in_half_precision(self, copies):
+        half = losses(copies[1])
+        assert np.isfinite(half).all()
+        assert half[-1] < 0.9 * half[0]
+
+
 class TestShares:
     """Of the train split in one file, and in four."""
 
@@ -194,11 +251,9 @@ def identity(features):
 
 
 class TestOneMachine:
-    def test_has_the_losses_that_keras_has_without_a_strategy(self, alone, tiny_run):
-        # The second step's loss follows from the first step. Keras takes the end of an epoch for a step of the learning rate's
-        # schedule, so that later ones differ, which is nothing where an epoch has many steps.
-        plain = losses(tiny_run.train("plain", **{**EXACT, "epochs": 2}))
-        np.testing.assert_allclose(losses(alone)[:2], plain, rtol=1e-4)
+    def test_has_the_losses_that_it_has_without_a_strategy(self, alone, tiny_run):
+        plain = losses(tiny_run.train("plain", **EXACT))
+        np.testing.assert_allclose(losses(alone), plain, rtol=1e-4)
 
     def test_counts_are_its_own(self):
         counts = np.array([1, 2])

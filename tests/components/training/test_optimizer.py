@@ -38,6 +38,17 @@ class TestSparseGradients:
             rtol=1e-5,
         )
 
+    def test_learn_the_same_in_fixed_shapes(self):
+        start = np.random.default_rng(0).normal(size=(6, 3)).astype("float32")
+        gradients = [
+            tf.IndexedSlices(tf.random.stateless_normal((4, 3), (number, 0)), [1, 3, 3, number % 6], (6, 3))
+            for number in range(7)
+        ]
+        by_row, by_table = (
+            apply(SparseAdam(0.1, fixed_shapes=fixed), keras.Variable(start), *gradients) for fixed in (False, True)
+        )
+        np.testing.assert_allclose(by_row, by_table, rtol=1e-5)
+
     def test_move_a_row_of_small_gradients_less(self):
         table = keras.Variable(np.zeros((2, 1), "float32"))
         large, small = apply(SparseAdam(0.1), table, tf.IndexedSlices([[1.0], [0.01]], [0, 1], (2, 1)))[:, 0]

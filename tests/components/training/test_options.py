@@ -64,3 +64,21 @@ class TestDistribution:
         ModelOptions.model_validate({"distribution": {"strategy": "multi_worker", "jobs": "/shared"}})
         with pytest.raises(ValidationError, match="jobs is for the strategy multi_worker; received strategy 'mirrored'"):
             ModelOptions.model_validate({"distribution": {"strategy": "mirrored", "jobs": "/shared"}})
+
+
+class TestPrecision:
+    def test_is_single_unless_it_is_asked_for(self):
+        assert ModelOptions().precision == "float32"
+
+    def test_is_closed(self):
+        with pytest.raises(ValidationError, match="'float32', 'mixed_float16' or 'mixed_bfloat16'"):
+            ModelOptions.model_validate({"precision": "float16"})
+
+
+class TestXla:
+    def test_is_off_unless_it_is_asked_for(self):
+        assert not ModelOptions().xla
+
+    def test_is_for_one_device(self):
+        with pytest.raises(ValidationError, match="xla is for training on one device; received strategy 'mirrored'"):
+            ModelOptions.model_validate({"xla": True, "distribution": "mirrored"})

@@ -5,6 +5,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from tensorflow.core.protobuf import saved_model_pb2
 
 from components.errors import UsageError
 from components.training import examples, network, trainer
@@ -63,6 +64,71 @@ class TestTraining:
         first, second, third = (serve(folder, examples)["scores"] for folder in (trained, again, other))
         np.testing.assert_allclose(first, second, atol=1e-6)
         assert np.abs(first - third).max() > 1e-3
+
+
+class TestMembers:
+    def test_trained_at_once_are_those_trained_in_turn(self, tiny_run, as_example, monkeypatch):
+        examples = [as_example(row) for row in tiny_run.rows["eval"]]
+        at_once = tiny_run.train("at_once", members=3, epochs=2)
+        monkeypatch.setattr(trainer, "_members_at_once", lambda distribution: 1)
+        in_turn = tiny_run.train("in_turn", members=3, epochs=2)
+        np.testing.assert_allclose(*(serve(folder, examples)["scores"] for folder in (at_once, in_turn)), atol=1e-6)
+        assert record(at_once)["members"] == 3
+
+
+class TestPrecision:
+    @pytest.mark.parametrize("precision", ["mixed_float16", "mixed_bfloat16"])
+    def test_half_precision_learns_and_serves_single(self, tiny_run, as_example, precision):
+        folder = tiny_run.train(precision, precision=precision)
+        assert record(folder)["eval_accuracy"] > 0.9
+        assert serve(folder, [as_example(row) for row in tiny_run.rows["eval"]])["scores"].dtype == np.float32
+        graph = saved_model_pb2.SavedModel.FromString((folder / "model" / "saved_model.pb").read_bytes()).meta_graphs[0].graph_def
+        nodes = [*graph.node, *(node for function in graph.library.function for node in function.node_def)]
+        types = {value.type for node in nodes for value in node.attr.values() if value.HasField("type")}
+        assert not types & {tf.float16.as_datatype_enum, tf.bfloat16.as_datatype_enum}
+        assert keras.config.dtype_policy().name == "float32"
+
+    @pytest.mark.parametrize(("precision", "kind"), [("mixed_float16", tf.float16), ("mixed_bfloat16", tf.bfloat16)])
+    def test_the_hidden_layer_is_half_and_the_logits_are_not(self, precision, kind):
+        sizes = network.InputSizes([IdentifierStatistics(9, np.full(1024, 5))], [IdentifierStatistics(9, np.full(8, 5))], 2)
+        options = ModelOptions(precision=precision, encoder={"name": "ngrams", "buckets": 1024})
+        model = network.build(options, sizes, 3)
+        computed = {layer.name: layer.compute_dtype for layer in model.layers if layer.variables}
+        hidden = [name for name in computed if name.startswith("dense")]
+        assert [computed[name] for name in hidden] == [kind.name]
+        assert {computed[name] for name in computed if name not in hidden} <= {"float32", kind.name}
+        assert computed["logits"] == computed["encoder_0"] == computed["embedding_0"] == "float32"
+        assert {variable.dtype for variable in model.trainable_variables} == {"float32"}
+
+    def test_half_precision_skips_steps_whose_gradients_overflow(self, tmp_path):
+        options = ModelOptions(epochs=2, batch_size=64, precision="mixed_float16")
+        numbers = tf.constant(np.arange(256)[:, np.newaxis] % 2, tf.float32)
+        pools = tf.data.Dataset.from_tensors({"numbers": numbers, "absent": 0 * numbers, "label": np.arange(256) % 2})
+        model = network.build(options, network.InputSizes([], [], 1), 2)
+        run = trainer.prepare(model, options, pools, pools, np.array([128, 128]), str(tmp_path))
+        model.optimizer.build(model.trainable_variables)
+        model.optimizer.dynamic_scale.assign(2.0**60)
+        run()
+        assert float(model.optimizer.dynamic_scale) < 2.0**60
+        assert all(np.isfinite(weights).all() for weights in model.get_weights())
+
+
+class TestXla:
+    def test_changes_nothing_that_is_learnt(self, tmp_path):
+        labels = np.arange(300) % 3
+        numbers = tf.constant(labels[:, np.newaxis] / 2, tf.float32)
+        pools = tf.data.Dataset.from_tensors({"numbers": numbers, "absent": 0 * numbers, "category_0": labels, "label": labels})
+        histories = []
+        for xla in (False, True):
+            options = ModelOptions(epochs=3, batch_size=128, xla=xla, dropout=0, hidden=16)
+            keras.utils.set_random_seed(0)
+            model = network.build(options, network.InputSizes([], [IdentifierStatistics(300, np.full(3, 100))], 1), 3)
+            histories.append(trainer.prepare(model, options, pools, pools, np.full(3, 100), str(tmp_path / str(xla)))())
+        assert histories[0] == pytest.approx(histories[1], rel=1e-4)
+
+    def test_is_refused_where_there_is_text(self, tiny_run):
+        with pytest.raises(UsageError, match="model.xla is for models that read no text; received true with .*'body'"):
+            tiny_run.train("xla", xla=True)
 
 
 class TestEarlyStopping:
