@@ -58,6 +58,7 @@ class TestProblems:
         [
             (("label: queue", "label: queue\n  segmants: []"), "data.segmants: unknown key; did you mean 'segments'"),
             (("type: csv", "type: xml"), "csv"),
+            (("evaluation:", "model: {xla: true}\nevaluation:"), r"model.xla: is for models that read no text; .*\['text'\]"),
             (("path: tickets.csv", "file: tickets.csv"), "did you mean|valid keys: path, span, type"),
             (("  label: queue\n", ""), "data.label: required, but missing"),
             (("name: tickets", "name: Tickets!"), "name:"),
