@@ -11,9 +11,10 @@ import tensorflow as tf
 from components.transform.columns import LABEL, Columns
 
 # A pool is parsed, transformed and shuffled at once: large enough to make per-call overhead vanish. Rows of long texts make smaller
-# pools, because a text grows about thirtyfold as identifiers of n-grams and a hundredfold on the way.
+# pools, because a text grows about thirtyfold as identifiers of n-grams and a hundredfold on the way; a table's rows do not grow.
 _POOL_ROWS = 4096
-_POOL_BYTES = 2 * 2**20
+_TEXT_POOL_BYTES = 2**20
+_TABLE_POOL_BYTES = 16 * 2**20
 
 # No pool is made smaller than this, so that shuffling its rows means something.
 _FEWEST_POOL_ROWS = 64
@@ -95,11 +96,12 @@ def transformed_pools(
         return features if unseen_labels else with_seen_labels(features)
 
     row_bytes = _row_bytes(files)
+    pool_rows = _pool_rows(row_bytes, _TEXT_POOL_BYTES if columns.text else _TABLE_POOL_BYTES)
     records = _records(files)
     if not by_file:
         records = records.shard(share.readers, share.index)
     shuffled_rows = min(_SHUFFLED_ROWS, max(1, int(_SHUFFLED_BYTES / row_bytes)))
-    pools = records.shuffle(shuffled_rows, seed=seed, reshuffle_each_iteration=False).batch(_pool_rows(row_bytes))
+    pools = records.shuffle(shuffled_rows, seed=seed, reshuffle_each_iteration=False).batch(pool_rows)
     if order_seed is not None:
         pools = pools.shuffle(POOLS_SHUFFLED, seed=order_seed)
     return pools.map(transform_pool, num_parallel_calls=tf.data.AUTOTUNE).prefetch(1)
@@ -159,9 +161,9 @@ def _row_bytes(files: Sequence[str]) -> float:
     return max(1.0, float(np.mean(lengths))) if lengths else 1.0
 
 
-def _pool_rows(row_bytes: float) -> int:
+def _pool_rows(row_bytes: float, most_bytes: int) -> int:
     """Returns how many rows make a pool: halved until they fit, so that batches of a power of two cut it without a remainder."""
     rows = _POOL_ROWS
-    while rows > _FEWEST_POOL_ROWS and rows * row_bytes > _POOL_BYTES:
+    while rows > _FEWEST_POOL_ROWS and rows * row_bytes > most_bytes:
         rows //= 2
     return rows

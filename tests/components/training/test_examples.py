@@ -48,7 +48,7 @@ class TestPools:
 
     def test_of_long_texts_have_few(self, write):
         read = write([f"{number} " + 4000 * "x" for number in range(1100)])
-        assert [len(pool["label"]) for pool in read()] == [512, 512, 76]
+        assert [len(pool["label"]) for pool in read()] == [256, 256, 256, 256, 76]
 
     def test_of_huge_texts_are_still_worth_shuffling(self, write):
         read = write([f"{number} " + 100_000 * "x" for number in range(130)])
