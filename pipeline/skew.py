@@ -96,7 +96,6 @@ def run(options: argparse.Namespace) -> int:
             config.privacy,
             config.validation,
             folder,
-            config.beam.arguments("StatisticsGen"),
         )
     result = _result(config, log.model or "", model, judged)
     _write_page(path, result)

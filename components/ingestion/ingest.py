@@ -12,7 +12,7 @@ import errno
 import json
 import pathlib
 import time
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -24,8 +24,6 @@ from components.errors import EnvironmentFailure, GateError, UsageError
 from components.findings import Finding, Severity
 from components.ingestion import (
     broken_rules,
-    columns,
-    derive,
     earlier_texts,
     encode,
     in_order,
@@ -42,16 +40,8 @@ from components.ingestion import (
 )
 from components.ingestion.conform import MISSING_LABEL, check_roles, conform
 from components.ingestion.fingerprint import Fingerprint
-from components.ingestion.options import (
-    SPLITS,
-    DatabaseSource,
-    DataOptions,
-    FileSource,
-    MongoSource,
-    PredictionLogSource,
-    SqlSource,
-    sample_name,
-)
+from components.ingestion.options import SPLITS, DataOptions, PredictionLogSource, sample_name
+from components.ingestion.table import Table
 from components.privacy import stored_columns
 from components.privacy.batch import BatchRedactor
 from components.privacy.options import PrivacyOptions
@@ -124,7 +114,7 @@ def ingest(
     redactor = BatchRedactor(privacy, privacy.read_key(), categories=categories)
     languages = language.LanguageColumn(options, schema)
     optional = logged.optional_columns(options, schema) | ({languages.optional} if languages.optional is not None else set())
-    table = _Table(options, schema, paths, optional)
+    table = Table(options, schema, paths, optional)
     work = _ChunkWork(options, schema, splits.plan(options, table.scan), redactor, languages)
     if earlier_texts.are_asked_for(options):
         with contextlib.closing(in_order.in_order(work.splits_of, table.chunks(table.needed))) as parts:
@@ -368,100 +358,6 @@ class _ChunkWork:
         units = hashes if self._options.split.allow_near_duplicates else np.where(texts, near, hashes)
         assigned = self.plan.assign(chunk.rows, units, sieve)
         return _Drawn(chunk, sieve, spoken, rows, assigned, hashes, exact, near, texts, plain)
-
-
-class _Table:
-    """The source with its derived columns.
-
-    Attributes:
-      needed: Every column someone needs, read or derived, each with who needs it.
-    """
-
-    def __init__(self, options: DataOptions, schema: schema_pb2.Schema, paths: list[str] | None, optional: Collection[str] = ()):
-        self._optional = optional
-        self._source = options.source
-        self._named = {*options.exclude, options.timestamp}
-        self._paths = paths
-        self._stored = {feature.name for feature in schema.feature}
-        self._derived = {name: derive.parse(text) for name, text in options.derive.items()}
-        self.needed = {
-            **dict.fromkeys(self._stored, "The schema lists"),
-            **splits.columns(options),
-            **dict.fromkeys(options.text, "data.text names"),
-            options.label: "data.label names",
-        }
-        self._seen: dict[str, None] = {}
-
-    def scan(self, name: str) -> Iterator[pa.Array]:
-        """Streams one column."""
-        for chunk in self.chunks({name: self.needed[name]}):
-            yield chunk.rows.column(name)
-
-    def chunks(self, wanted: dict[str, str]) -> Iterator[readers.Chunk]:
-        """Streams some columns; null where JSON lines or logged requests leave one out, as long as some have it."""
-        raw = self._raw(wanted)
-        for chunk in readers.read_batches(self._source, self._paths, raw):
-            self._seen.update(dict.fromkeys(chunk.columns))
-            if not self._columns_vary():
-                self._require(raw, chunk.columns)
-            if clash := sorted(self._derived.keys() & set(chunk.columns)):
-                names = ", ".join(map(repr, clash))
-                raise UsageError(f"data.derive makes {names}, but the table has it already; choose another name")
-            there = dict(zip(chunk.rows.schema.names, chunk.rows.columns, strict=True))
-            length = len(chunk.positions)
-            rows = pa.RecordBatch.from_pydict({name: there.get(name, pa.nulls(length, pa.string())) for name in raw})
-            for name, expression in self._derived.items():
-                if set(expression.columns) <= set(rows.schema.names):
-                    rows = rows.append_column(name, expression.evaluate(rows))
-            yield dataclasses.replace(chunk, rows=rows)
-        if self._seen:
-            self._require(raw, self._seen)
-
-    def lacking(self) -> set[str]:
-        """Returns the columns that are needed, may be missing and are."""
-        return {name for name in self._raw(self.needed) if name in self._optional and name not in self._seen}
-
-    def ignored(self) -> list[str]:
-        """Lists the table's columns that are not stored."""
-        return [name for name in self._seen if name not in self._stored]
-
-    def new(self) -> list[str]:
-        """Lists the table's columns that nobody knows of; of a source that makes its own columns there are none."""
-        if not isinstance(self._source, FileSource | DatabaseSource) or isinstance(self._source, PredictionLogSource):
-            return []
-        derivation = {name for expression in self._derived.values() for name in expression.columns}
-        known = {*self._raw(self.needed), *self._named, *derivation, *_named_by(self._source)}
-        return [name for name in self.ignored() if name not in known]
-
-    def _require(self, raw: dict[str, str], there: Collection[str]) -> None:
-        for name, asked_by in raw.items():
-            if name not in self._optional:
-                columns.require([name], there, asked_by)
-
-    def _columns_vary(self) -> bool:
-        return readers.columns_vary(self._source)
-
-    def _raw(self, wanted: dict[str, str]) -> dict[str, str]:
-        """Replaces derived columns by those they are made of."""
-        raw = dict(wanted)
-        # An expression may use columns derived before it, so the last one is taken apart first.
-        for name, expression in reversed(self._derived.items()):
-            if raw.pop(name, None):
-                raw = {**dict.fromkeys(expression.columns, f"data.derive.{name} ({expression.text}) reads"), **raw}
-        return raw
-
-
-def _named_by(source: FileSource | DatabaseSource) -> Iterator[str]:
-    """The columns that a database is read by, and the fields that others are taken from."""
-    if isinstance(source, DatabaseSource):
-        spans = source.incremental
-        ordering = () if spans is None else (spans.column, spans.arrival)
-        yield from (name for name in (source.version, *ordering) if name is not None)
-    if isinstance(source, SqlSource) and source.key:
-        yield source.key
-    if isinstance(source, MongoSource):
-        yield "_id"
-        yield from (path.split(".")[0] for path in source.fields.values())
 
 
 class _Tally:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import threading
 from collections.abc import Callable
 
 import tensorflow as tf
@@ -62,10 +63,11 @@ class PartialResults:
     def _keep(self, name: str, result: bytes) -> None:
         tf.io.gfile.makedirs(self._folder)
         path = os.path.join(self._folder, name)
-        # Whoever is killed while writing must not leave half a result to a later run.
-        with tf.io.gfile.GFile(f"{path}.unfinished", "wb") as file:
+        # Whoever is killed while writing must not leave half a result to a later run; and another thread may be at a file of equal content.
+        unfinished = f"{path}.unfinished-{threading.get_ident()}"
+        with tf.io.gfile.GFile(unfinished, "wb") as file:
             file.write(result)
-        tf.io.gfile.rename(f"{path}.unfinished", path, overwrite=True)
+        tf.io.gfile.rename(unfinished, path, overwrite=True)
 
 
 def _earlier(folder: str) -> list[str]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from tensorflow_metadata.proto.v0 import schema_pb2
@@ -17,7 +17,7 @@ from components.findings import Finding
 from components.ingestion import ingest
 from components.ingestion.options import DataOptions, PredictionLogSource, Split
 from components.privacy.options import PrivacyOptions
-from components.validation import data_gate, drift, environments, split_statistics
+from components.validation import arrow_statistics, data_gate, drift, environments
 from components.validation.options import ValidationOptions
 from components.validation.schema_file import SERVING
 
@@ -49,7 +49,6 @@ def judge(
     privacy: PrivacyOptions,
     options: ValidationOptions,
     folder: pathlib.Path,
-    beam: Sequence[str],
 ) -> Judged:
     """Reads a log and judges it.
 
@@ -61,7 +60,6 @@ def judge(
       privacy: The `privacy:` section: the log is redacted as the training data was, which changes nothing where the server did it.
       options: The `validation:` section.
       folder: An empty folder, for what is read; whoever asks removes it.
-      beam: Beam's arguments for computing statistics.
 
     Raises:
       UsageError: There is no log, no request in it, or an input of the model is not there.
@@ -72,7 +70,7 @@ def judge(
     served = data.model_copy(update={"source": log, "sample": 1.0, "split": whole})
     examples, statistics, anomalies = (folder / name for name in ("examples", "statistics", "anomalies"))
     ingestion = ingest.ingest(served, schema, None, str(examples), str(folder / "quarantine"), privacy)
-    described = split_statistics.compute(examples / _SPLIT, schema, beam, folder / "beam")
+    described = arrow_statistics.compute({_SPLIT: sorted((examples / _SPLIT).glob("*.gz"))}, schema)[_SPLIT]
     found = environments.validate(described, schema, SERVING)
     for place, name, message in ((statistics, "FeatureStats.pb", described), (anomalies, "SchemaDiff.pb", found)):
         (place / _SPLIT).mkdir(parents=True)

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from components.ingestion import ingest
-from components.validation import schema_file, split_statistics
+from components.validation import arrow_statistics, schema_file
 from pipeline import cli, config, logged_data, records
 from serving.messages import PredictRequest, PredictResponse
 from serving.server.request_log import RequestLog, RequestLogOptions
@@ -91,8 +91,8 @@ def project(tmp_path_factory):
     schema = schema_file.parse(SCHEMA)
     ingest.ingest(loaded.data, schema, None, str(root.path / "examples"), str(folder / "quarantine"))
     train = _made(root.path / "statistics" / "Split-train") / "FeatureStats.pb"
-    beam = loaded.beam.arguments("StatisticsGen")
-    computed = split_statistics.compute(root.path / "examples" / "Split-train", schema, beam, folder / "beam")
+    files = sorted((root.path / "examples" / "Split-train").glob("*.gz"))
+    computed = arrow_statistics.compute({"train": files}, schema)["train"]
     train.write_bytes(computed.SerializeToString())
     made = {
         "ExampleGen": ("complete", State.COMPLETE, {"examples": examples}),

@@ -1,3 +1,6 @@
+import concurrent.futures
+import threading
+
 import pytest
 
 pytestmark = pytest.mark.tensorflow
@@ -62,3 +65,18 @@ class TestPartialResults:
         (tmp_path / "cache" / "7").rename(tmp_path / "cache" / "7.old")
         results(tmp_path, 12).get(file(tmp_path, "a"), made)
         assert len(made.files) == 2
+
+    def test_of_two_files_of_equal_content_may_be_made_at_once(self, tmp_path):
+        kept, both = results(tmp_path, 7), threading.Barrier(2, timeout=30)
+        files = [file(tmp_path, name) for name in ("a", "b")]
+        rename = partial_results.tf.io.gfile.rename
+
+        def rename_when_both_are_written(*names, **options):
+            both.wait()
+            rename(*names, **options)
+
+        with pytest.MonkeyPatch.context() as patched, concurrent.futures.ThreadPoolExecutor(2) as threads:
+            patched.setattr(partial_results.tf.io.gfile, "rename", rename_when_both_are_written)
+            assert list(threads.map(lambda path: kept.get(path, lambda _: b"the same"), files)) == [b"the same"] * 2
+        [only] = (tmp_path / "cache" / "7").iterdir()
+        assert only.read_bytes() == b"the same"
