@@ -43,8 +43,9 @@ class PrivacyOptions(Options):
     """The `privacy:` section.
 
     Attributes:
-      redact: What is removed: a list of entities, or entities with their options. `patterns` stands for all that patterns find,
-        `national_id` for the identity numbers of all countries. Nothing, if not given.
+      redact: What is removed: a list of entities, or entities with their options. `patterns` stands for what patterns find
+        in any text, `national_id` for the identity numbers of all countries. `number` is for chats: numbers of four digits or more that
+        nothing introduces. Nothing, if not given.
       tagger: The SavedModel of a trained tagger, or the folder of its versions; needed for person, address and organisation.
       key: Where the key of hashes is: `env:NAME`. With it, values of `data.group` that hold personal data become pseudonyms that no two
         share, without it one of 4,096.

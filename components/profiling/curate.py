@@ -24,6 +24,11 @@ _MIN_DOMAIN_MASS = 0.95
 # Half as full as it was, in the split where it is emptiest, is when a column that may be empty becomes an anomaly.
 _PRESENCE_SLACK = 0.5
 
+# A text that is nothing but a number answers a question that is not there: one in twenty of multidogo's chats, none of the 107,000 texts
+# of snips, banking77, clinc150 and voice commands.
+_ONLY_A_NUMBER = r"^\s*[0-9](?:[ -]?[0-9]){3,}\s*$"
+_CHAT_SHARE = 0.01
+
 _SMALL_TABLE_ROWS = 1000
 _FEW_GROUPS = 100
 _SHARES = {"eval": 0.1, "test": 0.1}
@@ -155,12 +160,21 @@ def pipeline_values(
         "name": name,
         "data": data,
         "schema": schema_path,
-        **({"privacy": {"redact": ["patterns"]}} if roles.text else {}),
+        **({"privacy": {"redact": _redacted(profile, roles)}} if roles.text else {}),
         "validation": {"max_quarantined": _tolerated_quarantine(profile, roles)},
         "model": {"encoder": "ngrams", "class_weights": weights},
         "evaluation": {"gates": _gates(roles)},
         "release": {"directory": "serving"},
     }
+
+
+def _redacted(profile: TableProfile, roles: Roles) -> list[str]:
+    """What patterns find; also bare numbers, where people answer with them."""
+    for name in roles.text:
+        texts = cells.text(profile.sample[name].combine_chunks()).drop_null()
+        if len(texts) and pc.mean(pc.match_substring_regex(texts, _ONLY_A_NUMBER)).as_py() >= _CHAT_SHARE:
+            return ["patterns", "number"]
+    return ["patterns"]
 
 
 def _split(profile: TableProfile, roles: Roles) -> dict[str, Any]:

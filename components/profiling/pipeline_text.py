@@ -10,7 +10,7 @@ import yaml
 _COMMENTS = {
     "data": "Check first: is `text` what a request will hold, is `label` what you want to know, and may `exclude` stay excluded?",
     "schema": "Types and inputs of every stored column. Lines with SERVING mark columns that are not inputs of the model.",
-    "privacy": "Personal data with a pattern, removed before anything is stored. Values that the schema lists stay; names need a tagger.",
+    "privacy": "Removed before anything is stored; values that the schema lists stay. Names need a tagger; number is for chats.",
     "validation": "Rows that break a rule of the schema are set aside (data.enforce_schema); a larger share than this stops the run.",
     "model": "encoder: ngrams (fast) or tokens. class_weights: balanced helps rare classes, at the price of the frequent ones.",
     "evaluation": "A model that fails a gate is not released. Raise the limits once you know what this data allows.",

@@ -7,7 +7,8 @@
 Detectors find it, rules say which of it goes and what takes its place. Patterns are here, with a check where the kind of data has one
 (check digits of cards, accounts and identity numbers, addresses that parse), and words that introduce what has no form of its own. Names
 and street addresses have neither: `tagger` finds them with a trained model, and `words` finds what a list holds. When in doubt something
-is removed: a long order number looks like a phone number. Columns that are no text have rules of their own, see `categories`.
+is removed: a long order number looks like a phone number. Numbers that nothing introduces, as people answer with in chats, go only if
+`number` is asked for. Columns that are no text have rules of their own, see `categories`.
 
 The patterns are not Presidio's. They have to find the same in training, in a server and in a client that has neither spaCy nor TensorFlow,
 say beforehand which texts they need not look at, so that a column is screened in C++, and find numbers however people write them. Beside
@@ -60,7 +61,7 @@ __all__ = [
     "redact",
 ]
 
-KINDS = tuple(ENTITIES)
+KINDS = GROUPS["patterns"]
 """What `redact` removes."""
 
 

@@ -172,7 +172,7 @@ CARD = PatternDetector(
     choose=_card,
 )
 
-_DATE = re.compile(
+DATE = re.compile(
     r"(?:19|20)[0-9]{2}[-./][0-9]{1,2}[-./][0-9]{1,2}(?:[ T][0-9]{1,2})?|[0-9]{1,2}[-./][0-9]{1,2}[-./](?:19|20)[0-9]{2}(?: [0-9]{1,2})?"
     r"|(?:19|20)[0-9]{2} ?[-/] ?(?:19|20)[0-9]{2}"
     r"|(?:19|20)[0-9]{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12][0-9]|3[01])"
@@ -204,7 +204,7 @@ def _phone(found: re.Match[str]) -> tuple[int, int] | None:
     start, end = found.span()
     if (
         found["longer"]
-        or _DATE.fullmatch(text)
+        or DATE.fullmatch(text)
         or _QUANTITY.fullmatch(text)
         or _is_of_an_address(found)
         or _BEFORE_OTHER_NUMBERS.search(found.string[max(0, start - 7) : start])

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from serving.redaction import forms, introduced, national_ids
+from serving.redaction import bare_numbers, forms, introduced, national_ids
 from serving.redaction.category_rule import CategoryRule
 from serving.redaction.detectors import Detector
 
@@ -25,7 +25,8 @@ REVISION = 1
 """Of the detectors: a number up whenever one of them finds something else than before."""
 
 DETECTORS: Mapping[str, Detector] = {
-    detector.name: detector for detector in (*forms.DETECTORS, *introduced.DETECTORS, *national_ids.DETECTORS)
+    detector.name: detector
+    for detector in (*forms.DETECTORS, *introduced.DETECTORS, *national_ids.DETECTORS, *bare_numbers.DETECTORS)
 }
 """The pattern detectors, by name."""
 
@@ -35,8 +36,16 @@ ENTITIES: Mapping[str, tuple[str, ...]] = {
 }
 """What patterns find, with the names of the detectors that do."""
 
-GROUPS: Mapping[str, tuple[str, ...]] = {"national_id": national_ids.ENTITIES, "patterns": tuple(ENTITIES)}
+OPTIONAL = tuple(dict.fromkeys(entity for detector in bare_numbers.DETECTORS for entity in detector.entities))
+"""What patterns find only where it is named itself, as it takes out much that is nobody's in texts that are no chats."""
+
+GROUPS: Mapping[str, tuple[str, ...]] = {
+    "national_id": national_ids.ENTITIES,
+    "patterns": tuple(entity for entity in ENTITIES if entity not in OPTIONAL),
+}
 """Names for several entities at once."""
+
+_OF_SENTENCES = frozenset(detector.name for detector in bare_numbers.DETECTORS)
 
 FEWEST_KEY_BYTES = 16
 """A key that can be guessed gives every hash away, as phone numbers are few."""
@@ -135,8 +144,12 @@ class RedactionRules:
         return cls({name: EntityRule(detectors=ENTITIES[name]) for name in names}, tuple(columns))
 
     def of_patterns(self) -> RedactionRules:
-        """Returns the rules for columns that are no text: what patterns find, without taggers and lists of words."""
-        patterns = {name: tuple(filter(DETECTORS.__contains__, rule.detectors)) for name, rule in self.entities.items()}
+        """Returns the rules for columns that are no text: what patterns find, without taggers and lists of words.
+
+        Nor bare numbers, which are what such columns are made of.
+        """
+        able = DETECTORS.keys() - _OF_SENTENCES
+        patterns = {name: tuple(filter(able.__contains__, rule.detectors)) for name, rule in self.entities.items()}
         entities = {name: EntityRule(self.entities[name].mode, found) for name, found in patterns.items() if found}
         return dataclasses.replace(self, entities=entities, files={})
 

@@ -21,6 +21,8 @@ TEXTS = [
     "card ４１１１ 1111 1111 1111, iban DE89 3704 0044 0532 0130 00",
     "a\u200bnn@example.org",
     "my password is [email]secret1",
+    "ann ４417, in 2017, 4417 dollars",
+    "441 e 15",
     "كلمة 今日は naïve",
     "",
 ]
@@ -32,7 +34,8 @@ DOMAINS = {"channel": 'string_domain { value: "asp.net" value: "web" }', "note":
 def test_stored_and_served_text_are_equal(mode, tmp_path, monkeypatch):
     monkeypatch.setenv("REDACTION_KEY", KEY)
     options = PrivacyOptions(
-        redact={entity: {"mode": mode} for entity in ("email", "phone", "card", "iban", "password")}, key="env:REDACTION_KEY"
+        redact={entity: {"mode": mode} for entity in ("email", "phone", "card", "iban", "password", "number")},
+        key="env:REDACTION_KEY",
     )
     rules = options.rules(["text"])
     ingested = BatchRedactor(options, key=rules.read_key())

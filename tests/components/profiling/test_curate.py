@@ -121,6 +121,14 @@ class TestPipelineValues:
         assert values["data"]["segments"] == ["language", "domain"]
         assert values["data"]["enforce_schema"] is True
 
+    def test_bare_numbers_are_removed_where_people_answer_with_them(self):
+        def redacted(every):
+            texts = [f"{4100 + index % 800}" if index % every == 0 else message for index, message in enumerate(MESSAGES)]
+            return _curate({**TABLE, "text": texts}, text=("text",))[1]["privacy"]["redact"]
+
+        assert redacted(50) == ["patterns", "number"]
+        assert redacted(500) == ["patterns"]
+
     def test_small_tables_and_few_groups_get_larger_shares(self):
         groups = [f"u{index % 40}" for index in range(ROWS)]
 

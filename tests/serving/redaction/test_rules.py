@@ -46,7 +46,7 @@ class TestRules:
 
     def test_groups_stand_for_what_is_in_them(self):
         assert expand(["email", "national_id", "email"]) == ("email", *GROUPS["national_id"])
-        assert set(RedactionRules.of(["patterns"]).entities) == set(ENTITIES)
+        assert set(RedactionRules.of(["patterns"]).entities) == set(ENTITIES) - {"number"}
 
     def test_every_detector_finds_something_that_can_be_named(self):
         assert {name for names in ENTITIES.values() for name in names} == set(DETECTORS)
