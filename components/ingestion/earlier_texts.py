@@ -11,6 +11,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from components.ingestion import row_hash
 from components.ingestion.options import SPLITS, DataOptions
 from components.ingestion.splits import EVAL, TEST
 
@@ -63,17 +64,10 @@ class EarlierTexts:
         for split in (EVAL, TEST):
             later = (assigned == split) & texts
             for known in self._known[:split]:
-                found[later] |= _is_in(near[later], known)
+                found[later] |= row_hash.are_among(near[later], known)
         return found
 
     def _settle(self, pending: list[list[np.ndarray]]) -> None:
         for split, hashes in enumerate(pending):
             self._known[split] = np.unique(np.concatenate([self._known[split], *hashes]))
             hashes.clear()
-
-
-def _is_in(values: np.ndarray, ordered: np.ndarray) -> np.ndarray:
-    if not len(ordered):
-        return np.zeros(len(values), dtype=bool)
-    places = np.searchsorted(ordered, values)
-    return ordered[np.minimum(places, len(ordered) - 1)] == values

@@ -100,7 +100,7 @@ class HashedCounts:
         # Both know the hashes in the smaller of their shares. How much occurs at all is known exactly: from the drawn hashes, it would
         # depend on whether the most frequent things are among them.
         halvings = max(self._halvings, known._halvings)
-        unknown = ~np.isin(self.hashes, known.hashes) & _in_share(self.hashes, halvings)
+        unknown = ~row_hash.are_among(self.hashes, known.hashes) & _in_share(self.hashes, halvings)
         return float(min(self.counts[unknown].sum() * 2.0**halvings / self.total, 1.0))
 
     def repeats(self) -> list[tuple[int, int]]:

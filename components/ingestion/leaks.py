@@ -176,7 +176,7 @@ class _Texts:
     def _by_split(self) -> tuple[np.ndarray, np.ndarray]:
         """Where the entries of each text begin, and its rows [texts, splits]."""
         starts = _firsts(self._entries & ~_PLACE)
-        text = np.repeat(np.arange(len(starts)), np.diff([*starts, len(self._entries)]) if len(starts) else 0)
+        text = np.repeat(np.arange(len(starts)), np.diff(np.append(starts, len(self._entries))))
         cells = text * len(SPLITS) + (self._entries & _PLACE).astype(np.int64) % len(SPLITS)
         counts = np.bincount(cells, weights=self._rows, minlength=len(starts) * len(SPLITS))
         return starts, counts.astype(np.int64).reshape(-1, len(SPLITS))

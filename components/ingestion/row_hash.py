@@ -79,6 +79,19 @@ def uniform(hashes: np.ndarray, seed: int) -> np.ndarray:
     return (mix(hashes ^ salt) >> np.uint64(11)) * 2.0**-53
 
 
+def are_among(hashes: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """Says which hashes are among others; bool [hashes].
+
+    Args:
+      hashes: uint64 [hashes].
+      known: uint64 [known], ascending.
+    """
+    if not len(known):
+        return np.zeros(len(hashes), dtype=bool)
+    places = np.searchsorted(known, hashes)
+    return known[np.minimum(places, len(known) - 1)] == hashes
+
+
 def _repeats(array: pa.StringArray) -> bool:
     if len(array) < 8 * _LOOKED_AT:
         return False  # looking would cost what it may save
@@ -92,29 +105,51 @@ def _hash_repeated(array: pa.StringArray) -> np.ndarray:
     return np.append(hashes, np.uint64(0))[pc.fill_null(encoded.indices, len(hashes)).to_numpy(zero_copy_only=False)]
 
 
+def hash_stretches(data: np.ndarray, starts: np.ndarray, counted: np.ndarray) -> np.ndarray:
+    """Hashes stretches of a buffer as `hash_cells` hashes cells of the same bytes.
+
+    Args:
+      data: uint8 [bytes].
+      starts: int [stretches], ascending, where each begins; it goes on to the next one's start.
+      counted: bool [bytes], false for those at the end of a stretch that are no part of it.
+
+    Returns:
+      uint64 [stretches].
+    """
+    return mix(_polynomials(data, np.append(starts, len(data)), counted))
+
+
 def _hash_strings(array: pa.StringArray) -> np.ndarray:
-    hashes = np.empty(len(array), dtype=np.uint64)
     if not len(array):
-        return hashes  # an empty column may come without an offsets buffer
+        return np.empty(0, np.uint64)  # an empty column may come without an offsets buffer
     _, offsets_buffer, data_buffer = array.buffers()
     offsets = np.frombuffer(offsets_buffer, dtype=np.int32)[array.offset : array.offset + len(array) + 1].astype(np.int64)
     data = np.frombuffer(data_buffer, dtype=np.uint8) if data_buffer is not None else np.empty(0, dtype=np.uint8)
+    return _polynomials(data, offsets)
+
+
+def _polynomials(data: np.ndarray, offsets: np.ndarray, counted: np.ndarray | None = None) -> np.ndarray:
+    hashes = np.empty(len(offsets) - 1, dtype=np.uint64)
     row = 0
-    while row < len(array):
+    while row < len(hashes):
         end = max(row + 1, int(np.searchsorted(offsets, offsets[row] + _SLICE_BYTES, side="right")) - 1)
-        end = min(end, len(array))
-        hashes[row:end] = _hash_slices(data[offsets[row] : offsets[end]], offsets[row : end + 1] - offsets[row])
+        end = min(end, len(hashes))
+        part = slice(offsets[row], offsets[end])
+        of_part = None if counted is None else counted[part]
+        hashes[row:end] = _hash_slices(data[part], offsets[row : end + 1] - offsets[row], of_part)
         row = end
     return hashes
 
 
-def _hash_slices(data: np.ndarray, offsets: np.ndarray) -> np.ndarray:
+def _hash_slices(data: np.ndarray, offsets: np.ndarray, counted: np.ndarray | None) -> np.ndarray:
     """The sum over a cell's bytes of (byte + 1) * BASE**place, from sums over the buffer shifted back to the cell."""
     if not len(data):
         return np.zeros(len(offsets) - 1, dtype=np.uint64)
+    size = 1 << len(data).bit_length()
     terms = data.astype(np.uint64)
     terms += np.uint64(1)
-    size = 1 << len(data).bit_length()
+    if counted is not None:
+        terms *= counted
     terms *= _powers(_BASE, size)[: len(data)]
     back, starts, filled = _powers(_BASE_INVERSE, size), offsets[:-1], offsets[1:] > offsets[:-1]
     if filled.all():

@@ -191,13 +191,7 @@ def _word_hashes(plain: pa.StringArray) -> tuple[np.ndarray, np.ndarray]:
     begins &= word
     starts = np.flatnonzero(begins)
     per_row = np.diff(np.searchsorted(starts, offsets))
-    # Words without the spaces between them: each begins as many bytes earlier as there are spaces before it.
-    spaces = np.cumsum(~word, dtype=np.int32)
-    limits = np.empty(len(starts) + 1, np.int32)
-    np.subtract(starts, spaces[starts], out=limits[:-1], casting="unsafe")
-    limits[-1] = np.count_nonzero(word)
-    words = pa.StringArray.from_buffers(len(starts), pa.py_buffer(limits), pa.py_buffer(data[word]))
-    return row_hash.hash_cells(words) >> np.uint64(32), per_row
+    return row_hash.hash_stretches(data, starts, word) >> np.uint64(32), per_row
 
 
 def main_scripts(texts: pa.StringArray) -> pa.Array:

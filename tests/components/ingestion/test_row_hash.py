@@ -37,6 +37,30 @@ class TestHashRows:
         assert (whole == row_hash.hash_cells(texts)).all()
 
 
+class TestHashStretches:
+    @pytest.mark.parametrize("slice_bytes", [7, 1 << 15])
+    def test_they_are_those_of_cells_with_the_same_bytes(self, slice_bytes, monkeypatch):
+        monkeypatch.setattr(row_hash, "_SLICE_BYTES", slice_bytes)
+        text = b" turn on  the light\xc3\xa9 42 "
+        data = np.frombuffer(text, np.uint8)
+        starts = np.array([place for place in range(1, len(text)) if text[place - 1] == 32 and text[place] != 32])
+        words = row_hash.hash_cells(pa.array(text.decode().split()))
+        assert row_hash.hash_stretches(data, starts, data != 32).tolist() == words.tolist()
+
+    def test_a_buffer_may_have_none(self):
+        assert not len(row_hash.hash_stretches(np.empty(0, np.uint8), np.empty(0, np.int64), np.empty(0, bool)))
+
+
+class TestAreAmong:
+    def test_finds_those_that_are(self):
+        known = np.array([3, 5, 2**64 - 1], np.uint64)
+        hashes = np.array([0, 3, 4, 5, 2**64 - 1, 2**64 - 2], np.uint64)
+        assert row_hash.are_among(hashes, known).tolist() == [False, True, False, True, True, False]
+
+    def test_nothing_is_among_none(self):
+        assert not row_hash.are_among(np.array([0, 1], np.uint64), np.empty(0, np.uint64)).any()
+
+
 class TestHashCells:
     @pytest.mark.parametrize("distinct", [1, 3, 200, 5000])
     def test_a_column_that_repeats_its_values_is_hashed_like_one_that_does_not(self, distinct, monkeypatch):
