@@ -6,7 +6,7 @@ anew for each network it trains, which takes longer than training on a small tab
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import keras
@@ -17,6 +17,10 @@ from components.training.distribution import Distribution
 
 # Losses, right answers, rows.
 _SUMS = 3
+
+# So many batches are worked off without Python: calling the step anew costs a tenth of a small network's step, and longer while the
+# members of an ensemble wait for each other to be called. An interrupt, and a network that wants to stop, wait for so many at most.
+_BATCHES_A_CALL = 100
 
 
 def fit(
@@ -72,16 +76,15 @@ def fit(
         logits = model(features, training=False)
         return _sums(model.loss.call(labels, logits), labels, logits)
 
-    # Batches are fetched outside of the step: inside, the end of the data would count as a step for what depends on no batch, such as
-    # the schedule of the learning rate.
-    step = _function(on_replica, train, jit_compile=xla or None)
-    evaluate = _function(evaluate_batch, evaluation) if evaluation is not None else None
     shared = iter(strategy.distribute_datasets_from_function(lambda context: train.repeat())) if strategy else None
+    step = _over_batches(on_replica, train, jit_compile=xla or None) if shared is None else None
+    evaluate = _over_batches(evaluate_batch, evaluation) if evaluation is not None else None
 
     def train_epoch() -> np.ndarray:
-        if shared is None:
-            return _add_up(step(*batch) for batch in train)
-        return _add_up(step_of_all(shared) for _ in range(steps_of_epoch))
+        if step is not None:
+            return step()
+        # Fetched once, so that no step of an accelerator waits for Python.
+        return sum((step_of_all(shared) for _ in range(steps_of_epoch)), tf.zeros(_SUMS, tf.float64)).numpy()
 
     history: dict[str, list[float]] = {}
     told = keras.callbacks.CallbackList(list(callbacks), model=model, epochs=epochs)
@@ -91,7 +94,7 @@ def fit(
         trained = train_epoch()
         logs = {"loss": trained[0] / trained[2], "accuracy": trained[1] / trained[2]}
         if evaluate:
-            evaluated = distribution.total(_add_up(evaluate(*batch) for batch in evaluation))
+            evaluated = distribution.total(evaluate())
             logs |= {"val_loss": evaluated[0] / evaluated[2], "val_accuracy": evaluated[1] / evaluated[2]}
         for name, value in logs.items():
             history.setdefault(name, []).append(float(value))
@@ -102,17 +105,33 @@ def fit(
     return history
 
 
-def _function(of_batch: Callable[..., tf.Tensor], batches: tf.data.Dataset, **options: Any) -> Callable[..., tf.Tensor]:
-    """Returns a graph function of a batch, one for batches of all sizes."""
-    return tf.function(of_batch, input_signature=batches.element_spec, autograph=False, **options)
+def _over_batches(of_batch: Callable[..., tf.Tensor], batches: tf.data.Dataset, **options: Any) -> Callable[[], np.ndarray]:
+    """Returns what calls a function with all batches, one after the other, and returns the sum of what it returns."""
+    # One graph for batches of all sizes.
+    called = tf.function(of_batch, input_signature=batches.element_spec, autograph=False, **options)
 
+    @tf.function(autograph=False)
+    def some(iterator: Any, total: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        def go_on(number: tf.Tensor, goes_on: tf.Tensor, total: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+            batch = iterator.get_next_as_optional()
+            # The end of the data must be no step for what depends on no batch, such as the schedule of the learning rate.
+            total = tf.cond(batch.has_value(), lambda: total + called(*batch.get_value()), lambda: total)
+            return number + 1, batch.has_value(), total
 
-def _add_up(sums: Iterable[tf.Tensor]) -> np.ndarray:
-    """Returns the sum of what steps return; it is fetched once, so that no step of an accelerator waits for Python."""
-    total = tf.zeros(_SUMS, tf.float64)
-    for of_step in sums:
-        total += of_step
-    return total.numpy()
+        def is_next(number: tf.Tensor, goes_on: tf.Tensor, total: tf.Tensor) -> tf.Tensor:
+            return tf.logical_and(goes_on, number < _BATCHES_A_CALL)
+
+        # One after the other, as each step changes the weights.
+        _, goes_on, total = tf.while_loop(is_next, go_on, (0, True, total), parallel_iterations=1)
+        return goes_on, total
+
+    def all_of_them() -> np.ndarray:
+        iterator, total, goes_on = iter(batches), tf.zeros(_SUMS, tf.float64), True
+        while goes_on:
+            goes_on, total = some(iterator, total)
+        return total.numpy()
+
+    return all_of_them
 
 
 def _sums(losses: tf.Tensor, labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
