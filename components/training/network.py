@@ -166,8 +166,8 @@ def _build(options: ModelOptions, sizes: InputSizes, classes: int) -> keras.Mode
         given += [PiecewiseLinear(name="piecewise", dtype="float32")(inputs[NUMBERS]), inputs[ABSENT]]
     share = options.dropout if sizes.texts else options.dropout / 5
     parts = [Dropout(share)(_join(kind)) for kind in (learned, given) if kind]
-    # The weights of one layer, apart by what they are for: nothing has to be calculated of how the loss depends on what is given, which
-    # spares the taxi table a fifth of this layer's multiplications.
+    # The weights of one layer, apart by what they are for: nothing has to be calculated of how the loss depends on what is given, and
+    # for a table that is a fourth of the work of a step.
     width = sum(part.shape[1] for part in parts)
     glorot = (6 / (width + options.hidden)) ** 0.5
     sums = [
