@@ -130,11 +130,10 @@ def batches(pools: tf.data.Dataset, inputs: Sequence[str], classes: int, batch_s
 
     @tf.autograph.experimental.do_not_convert
     def cut(pool):
-        rows = tf.range(tf.shape(pool[LABEL], tf.int64)[0])
-        # All at once: a data set that shuffles takes longer for the numbers of a batch than it takes to gather its rows.
-        order = rows if seed is None else tf.random.experimental.stateless_shuffle(rows, (seed, 0))
-        starts = tf.data.Dataset.range(0, tf.shape(rows, tf.int64)[0], batch_size)
-        return starts.map(tf.autograph.experimental.do_not_convert(lambda start: take(pool, order[start : start + batch_size])))
+        rows = tf.data.Dataset.range(tf.shape(pool[LABEL], tf.int64)[0])
+        if seed is not None:
+            rows = rows.shuffle(_POOL_ROWS, seed=seed)
+        return rows.batch(batch_size).map(tf.autograph.experimental.do_not_convert(lambda chosen: take(pool, chosen)))
 
     def take(pool, chosen):
         return {name: tf.gather(pool[name], chosen) for name in inputs}, tf.one_hot(tf.gather(pool[LABEL], chosen), classes)

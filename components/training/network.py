@@ -31,10 +31,6 @@ _ENOUGH_ROWS = 100
 _FEWEST_ROWS = 2
 
 
-# What the eight random bits of a unit tell apart.
-_DROPOUT_STEPS = 2**8
-
-
 @dataclasses.dataclass(frozen=True)
 class InputSizes:
     """What the transformed features look like.
@@ -57,30 +53,6 @@ class PiecewiseLinear(keras.layers.Layer):
         """Encodes."""
         spread = keras.ops.clip(numbers[:, :, None] * _PIECES - keras.ops.arange(_PIECES, dtype=numbers.dtype), 0.0, 1.0)
         return keras.ops.reshape(spread - 0.5, (-1, numbers.shape[1] * _PIECES))
-
-
-class Dropout(keras.layers.Layer):
-    """Hides a share of the units while training, and scales the others up so that sums stay (inverted dropout).
-
-    Keras' layer draws a float for each unit, which takes about as long as a small network's product with a batch. Here eight random
-    bits tell, so the share is rounded to a multiple of 1/256, and to 255/256 at most.
-    """
-
-    def __init__(self, share: float, **kwargs):
-        super().__init__(**kwargs)
-        self._hidden = min(round(share * _DROPOUT_STEPS), _DROPOUT_STEPS - 1)
-        self._seeds = keras.random.SeedGenerator()
-
-    def call(self, units, training=False):
-        """Hides units of [B, N]."""
-        if not training or not self._hidden:
-            return units
-        rows, width = tf.shape(units)[0], units.shape[1]
-        words = (width * 8 + 31) // 32
-        bits = tf.random.stateless_uniform((rows, words), self._seeds.next(), minval=None, maxval=None, dtype=tf.int32)
-        draws = tf.reshape(tf.bitcast(bits, tf.uint8), (rows, words * 4))[:, :width]
-        kept = tf.cast(draws >= self._hidden, units.dtype)
-        return units * (kept * (_DROPOUT_STEPS / (_DROPOUT_STEPS - self._hidden)))
 
 
 class CategoryEmbedding(keras.layers.Layer):
@@ -151,37 +123,22 @@ def build(options: ModelOptions, sizes: InputSizes, classes: int) -> keras.Model
 
 def _build(options: ModelOptions, sizes: InputSizes, classes: int) -> keras.Model:
     inputs: dict[str, keras.KerasTensor] = {}
-    learned = []
+    parts = []
     for position, statistics in enumerate(sizes.texts):
         name = text_feature(position)
         inputs[name] = keras.Input((None,), dtype="int64", ragged=True, name=name)
-        learned.append(encoders.make(options.encoder, statistics, f"encoder_{position}")(inputs[name]))
+        parts.append(encoders.make(options.encoder, statistics, f"encoder_{position}")(inputs[name]))
     for position, statistics in enumerate(sizes.categories):
         name = category_feature(position)
         inputs[name] = keras.Input((), dtype="int64", name=name)
-        learned.append(CategoryEmbedding(statistics, name=f"embedding_{position}", dtype="float32")(inputs[name]))
-    given = []
+        parts.append(CategoryEmbedding(statistics, name=f"embedding_{position}", dtype="float32")(inputs[name]))
     if sizes.numbers:
         inputs |= {name: keras.Input((sizes.numbers,), dtype="float32", name=name) for name in (NUMBERS, ABSENT)}
-        given += [PiecewiseLinear(name="piecewise", dtype="float32")(inputs[NUMBERS]), inputs[ABSENT]]
-    share = options.dropout if sizes.texts else options.dropout / 5
-    parts = [Dropout(share)(_join(kind)) for kind in (learned, given) if kind]
-    # The weights of one layer, apart by what they are for: nothing has to be calculated of how the loss depends on what is given, and
-    # for a table that is a fourth of the work of a step.
-    width = sum(part.shape[1] for part in parts)
-    glorot = (6 / (width + options.hidden)) ** 0.5
-    sums = [
-        keras.layers.Dense(
-            options.hidden, use_bias=number == 0, kernel_initializer=keras.initializers.RandomUniform(-glorot, glorot)
-        )(part)
-        for number, part in enumerate(parts)
-    ]
-    hidden = keras.layers.Activation("relu")(keras.layers.Add()(sums) if len(sums) > 1 else sums[0])
-    hidden = Dropout(options.dropout)(hidden)
+        parts += [PiecewiseLinear(name="piecewise", dtype="float32")(inputs[NUMBERS]), inputs[ABSENT]]
+    joined = keras.layers.Concatenate()(parts) if len(parts) > 1 else parts[0]
+    joined = keras.layers.Dropout(options.dropout if sizes.texts else options.dropout / 5)(joined)
+    hidden = keras.layers.Dense(options.hidden, activation="relu")(joined)
+    hidden = keras.layers.Dropout(options.dropout)(hidden)
     # The direct path alone is a linear model over TF-IDF n-grams; the hidden layer adds what is not linear.
-    logits = keras.layers.Dense(classes, name="logits", dtype="float32")(_join([*parts, hidden]))
+    logits = keras.layers.Dense(classes, name="logits", dtype="float32")(keras.layers.Concatenate()([joined, hidden]))
     return keras.Model(inputs, logits)
-
-
-def _join(parts: Sequence[keras.KerasTensor]) -> keras.KerasTensor:
-    return keras.layers.Concatenate()(parts) if len(parts) > 1 else parts[0]

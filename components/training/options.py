@@ -156,7 +156,7 @@ class ModelOptions(Options):
     Attributes:
       encoder: How text becomes a vector; `ngrams`, `tokens` or `window`, alone or as a mapping with its options.
       hidden: Width of the hidden layer.
-      dropout: Share of units hidden at each training step, to the nearest multiple of 1/256.
+      dropout: Share of units hidden at each training step.
       label_smoothing: Share of each label's weight spread over all labels.
       epochs: Upper bound; early stopping on the eval split usually ends sooner.
       batch_size: Rows a step.

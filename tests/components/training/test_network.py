@@ -67,27 +67,3 @@ class TestCategoryEmbedding:
         absent, unknown, *categories = embedding(tf.range(6, dtype=tf.int64)).numpy()
         assert (absent != unknown).any()
         assert [identifier for identifier, vector in enumerate(categories, 2) if (vector == unknown).all()] == rare
-
-
-class TestDropout:
-    UNITS = tf.ones([400, 513])
-
-    def test_hides_the_share_and_keeps_the_sum(self):
-        hidden = network.Dropout(0.25)(self.UNITS, training=True).numpy()
-        assert set(np.unique(hidden)) == {np.float32(0), np.float32(1 / 0.75)}
-        assert hidden.mean() == pytest.approx(1, abs=0.01)
-        # Of all units alike, the last of an odd number as well.
-        assert (hidden == 0).mean(axis=0) == pytest.approx(np.full(513, 0.25), abs=0.13)
-
-    def test_hides_others_each_time(self):
-        layer = network.Dropout(0.5)
-        first, second = (layer(self.UNITS, training=True).numpy() for _ in range(2))
-        assert (first == second).mean() == pytest.approx(0.5, abs=0.01)
-
-    def test_hides_nothing_of_what_answers_and_with_no_share(self):
-        assert network.Dropout(0.5)(self.UNITS, training=False) is self.UNITS
-        assert network.Dropout(0.0)(self.UNITS, training=True) is self.UNITS
-
-    def test_a_share_of_almost_all_leaves_some(self):
-        hidden = network.Dropout(0.9999)(self.UNITS, training=True).numpy()
-        assert 0 < (hidden > 0).mean() < 0.01
