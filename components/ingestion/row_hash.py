@@ -47,6 +47,20 @@ def hash_cells(array: pa.Array) -> np.ndarray:
     return np.where(array.is_null().to_numpy(zero_copy_only=False), _MISSING, mix(hashes))
 
 
+def hash_stretches(data: np.ndarray, starts: np.ndarray, counted: np.ndarray) -> np.ndarray:
+    """Hashes stretches of a buffer as `hash_cells` hashes cells of the same bytes.
+
+    Args:
+      data: uint8 [bytes].
+      starts: int [stretches], ascending, where each begins; it goes on to the next one's start.
+      counted: bool [bytes], false for those at the end of a stretch that are no part of it.
+
+    Returns:
+      uint64 [stretches].
+    """
+    return mix(_polynomials(data, np.append(starts, len(data)), counted))
+
+
 def hash_columns(rows: pa.RecordBatch) -> dict[str, np.ndarray]:
     """Hashes every cell; uint64 [rows] by column."""
     return {name: hash_cells(column) for name, column in zip(rows.schema.names, rows.columns, strict=True)}
@@ -103,20 +117,6 @@ def _hash_repeated(array: pa.StringArray) -> np.ndarray:
     encoded = array.dictionary_encode()
     hashes = _hash_strings(encoded.dictionary)
     return np.append(hashes, np.uint64(0))[pc.fill_null(encoded.indices, len(hashes)).to_numpy(zero_copy_only=False)]
-
-
-def hash_stretches(data: np.ndarray, starts: np.ndarray, counted: np.ndarray) -> np.ndarray:
-    """Hashes stretches of a buffer as `hash_cells` hashes cells of the same bytes.
-
-    Args:
-      data: uint8 [bytes].
-      starts: int [stretches], ascending, where each begins; it goes on to the next one's start.
-      counted: bool [bytes], false for those at the end of a stretch that are no part of it.
-
-    Returns:
-      uint64 [stretches].
-    """
-    return mix(_polynomials(data, np.append(starts, len(data)), counted))
 
 
 def _hash_strings(array: pa.StringArray) -> np.ndarray:

@@ -19,7 +19,7 @@ from components.training.distribution import Distribution
 _SUMS = 3
 
 # So many batches are worked off without Python: calling the step anew costs a tenth of a small network's step, and longer while the
-# members of an ensemble wait for each other to be called. An interrupt, and a network that wants to stop, wait for so many at most.
+# members of an ensemble wait for each other to be called. An interrupt waits for so many at most.
 _BATCHES_A_CALL = 100
 
 
