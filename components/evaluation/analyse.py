@@ -23,7 +23,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import tensorflow as tf
-import tensorflow_model_analysis as tfma
 from apache_beam.options.pipeline_options import PipelineOptions
 from tensorflow_model_analysis import constants
 from tensorflow_model_analysis.extractors import extractor
@@ -144,35 +143,26 @@ def _pipeline(
     beam_args: Sequence[str],
 ) -> beam.Pipeline:
     config = tfma_evaluator.eval_config(subject, scoring.SIGNATURE, columns.label, columns.weight)
-    shared_models = [
-        tfma.default_eval_shared_model(models[model].path, model_name=name, eval_config=config)
-        for model, name in tfma_records.model_names(models).items()
-    ]
-    where = {
-        "display_only_data_location": os.path.dirname(files[0]),
-        "display_only_data_file_format": "tfrecords",
-    }
+    paths = {name: models[model].path for model, name in tfma_records.model_names(models).items()}
     slice_by = {column.name: column for segment in subject.segments for column in segment.columns}
     score = scoring.ScoreBatches(
         list(models.values()), _serialized_examples, functools.partial(_scored, columns=columns, slice_by=slice_by)
     )
     pipeline = beam.Pipeline(options=PipelineOptions(list(beam_args)))
-    _ = (
+    batches = (
         pipeline
         | "ListFiles" >> beam.Create(files, reshuffle=False)
-        | "ReadBatches" >> beam.FlatMap(_read_batches, group=columns.group)
-        | "Analyse"
-        >> tfma.ExtractEvaluateAndWriteResults(
-            eval_shared_model=shared_models,
-            eval_config=config,
-            extractors=[extractor.Extractor("ScoreRows", beam.ParDo(score))],
-            evaluators=[tfma_evaluator.evaluator(subject), tfma_evaluator.sampler()],
-            writers=[
-                *tfma.default_writers(output_dir, eval_shared_model=shared_models, eval_config=config, **where),
-                tfma_evaluator.writer(output_dir),
-                tfma_evaluator.sample_writer(output_dir),
-            ],
-        )
+        | "ReadBatches" >> beam.FlatMap(_read_batches, columns.group)
+    )
+    tfma_evaluator.run(
+        batches,
+        extractor.Extractor("ScoreRows", beam.ParDo(score)),
+        [tfma_evaluator.evaluator(subject), tfma_evaluator.sampler()],
+        [
+            *tfma_evaluator.result_writers(output_dir, config, paths, os.path.dirname(files[0])),
+            tfma_evaluator.writer(output_dir),
+            tfma_evaluator.sample_writer(output_dir),
+        ],
     )
     return pipeline
 

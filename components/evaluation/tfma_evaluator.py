@@ -2,6 +2,8 @@
 
 Stage in, PTransform out: extracts that hold `ScoredRows` become an Evaluation, from which TFMA's own writers store metrics, plots and
 validations as they would their own.
+
+Modules of TFMA are imported one by one, and stages put together here: TFMA's own function for that imports all that TFMA can do.
 """
 
 from __future__ import annotations
@@ -9,15 +11,18 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
+import os
 import pathlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import apache_beam as beam
+import pyarrow as pa
 from tensorflow_model_analysis import constants
 from tensorflow_model_analysis.evaluators import evaluator as tfma_evaluators
 from tensorflow_model_analysis.extractors import extractor
 from tensorflow_model_analysis.proto import config_pb2
+from tensorflow_model_analysis.writers import eval_config_writer, metrics_plots_and_validations_writer
 from tensorflow_model_analysis.writers import writer as tfma_writers
 
 from components.evaluation import gate, report, tfma_records, tfma_rules
@@ -78,6 +83,50 @@ def eval_config(subject: report.Subject, signature: str, label: str, weight: str
         ],
         metrics_specs=[tfma_rules.metrics_spec(subject)],
     )
+
+
+def run(
+    batches: beam.PCollection,
+    extract: extractor.Extractor,
+    evaluators: Sequence[tfma_evaluators.Evaluator],
+    writers: Sequence[tfma_writers.Writer],
+) -> None:
+    """Adds the stages of an evaluation to a pipeline.
+
+    Args:
+      batches: Arrow RecordBatches of rows.
+      extract: Takes extracts with such a batch.
+      evaluators: Each looks at what that returns.
+      writers: Each writes what it will of what all evaluators return.
+    """
+    extracts = batches | "BatchesToExtracts" >> beam.Map(_extracts_of) | extract.stage_name >> extract.ptransform
+    evaluation: dict[str, beam.PCollection] = {}
+    for stage in evaluators:
+        evaluation |= extracts | stage.stage_name >> stage.ptransform
+    for writer_ in writers:
+        _ = evaluation | writer_.stage_name >> writer_.ptransform
+
+
+def result_writers(
+    folder: str, config: config_pb2.EvalConfig, model_paths: Mapping[str, str], data: str
+) -> list[tfma_writers.Writer]:
+    """Returns TFMA's writers of the files that `tfma.load_eval_result` and `tfma.load_validation_result` read.
+
+    Args:
+      folder: Where they are written.
+      config: See `eval_config`.
+      model_paths: SavedModels by the name that the configuration has for them; for display.
+      data: Folder of the rows; for display.
+    """
+    kinds = (constants.METRICS_KEY, constants.PLOTS_KEY, constants.ATTRIBUTIONS_KEY, constants.VALIDATIONS_KEY)
+    return [
+        eval_config_writer.EvalConfigWriter(
+            folder, eval_config=config, data_location=data, data_file_format="tfrecords", model_locations=dict(model_paths)
+        ),
+        metrics_plots_and_validations_writer.MetricsPlotsAndValidationsWriter(
+            output_paths={kind: os.path.join(folder, kind) for kind in kinds}, eval_config=config
+        ),
+    ]
 
 
 def evaluator(subject: report.Subject) -> tfma_evaluators.Evaluator:
@@ -166,6 +215,10 @@ def _SampleRows(extracts: beam.PCollection) -> tfma_evaluators.Evaluation:
 @beam.ptransform_fn
 def _WriteSample(evaluation: Mapping[str, beam.PCollection], folder: str) -> beam.PCollection:
     return evaluation[_SAMPLE] | "WriteRecords" >> beam.Map(lambda sample, path: sample.write(path), path=folder)
+
+
+def _extracts_of(batch: pa.RecordBatch) -> dict[str, Any]:
+    return {constants.ARROW_RECORD_BATCH_KEY: batch}
 
 
 def _scored_rows(extracts: Mapping[str, Any]) -> ScoredRows:

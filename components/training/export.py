@@ -19,6 +19,7 @@ from tensorflow.core.protobuf import saved_model_pb2
 from components.training.abstention import Abstention
 from components.training.examples import raw_spec
 from components.transform.columns import Columns
+from components.transform.saved_graph import SavedGraph
 
 SERVING_DEFAULT = "serving_default"
 SERVING_EXAMPLES = "serving_examples"
@@ -61,8 +62,7 @@ class Servable(tf.Module):
         self._weights = [variable.value for variable in model.variables]
         self._logits = functools.partial(model, training=False)
         self._inputs = tuple(model.input)
-        # Called as a Keras model, it would be saved with an endpoint of its own, which takes as long to trace as all others.
-        self._preprocess = transform.transform_features_layer()
+        self._preprocess = SavedGraph(transform)
         self._top_k = min(top_k, len(classes))
         self._abstention = abstention
 
@@ -140,7 +140,7 @@ class Servable(tf.Module):
             _rename_inputs(os.path.join(directory, tf.saved_model.SAVED_MODEL_FILENAME_PB), renamed)
 
     def _probabilities(self, raw: Mapping[str, tf.SparseTensor]) -> tf.Tensor:
-        features = self._preprocess.call(dict(raw))
+        features = self._preprocess(raw)
         return tf.nn.softmax(self._logits({name: features[name] for name in self._inputs}))
 
     def _abstained(self, scores: tf.Tensor, indices: tf.Tensor) -> tf.Tensor:

@@ -28,6 +28,7 @@ from components.training.optimizer import SparseAdam
 from components.training.options import AbstainOptions, DistributionOptions, ModelOptions, TokensOptions
 from components.transform import preprocessing
 from components.transform.columns import LABEL, Columns, text_feature
+from components.transform.saved_graph import SavedGraph
 from components.validation import schema_file
 
 RECORD = "training.json"
@@ -97,11 +98,11 @@ def _train(job: jobs.Job, folder: str) -> None:
     keras.utils.set_random_seed(options.seed)
 
     # One function for all splits, because it takes seconds to make.
-    layer = tf.function(transform.transform_features_layer().call, autograph=False)
+    preprocess = tf.function(SavedGraph(transform), autograph=False)
 
     def keep(name: str, files: Sequence[str], look: Callable[[pool_files.Pool], None], **which: Any) -> pool_files.Reading:
         def read(order_seed: int | None) -> tf.data.Dataset:
-            return examples.transformed_pools(files, columns, layer, options.seed, order_seed=order_seed, **which)
+            return examples.transformed_pools(files, columns, preprocess, options.seed, order_seed=order_seed, **which)
 
         return pool_files.keep(read, os.path.join(folder, name), look)
 

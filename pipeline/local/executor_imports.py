@@ -1,8 +1,12 @@
 """Imports what executors need, and nothing that their libraries merely offer.
 
 TensorFlow, Keras, Beam, TFDV, TFMA and TFX import scikit-learn, IPython, cloud clients, Kubernetes and more, if they are installed, for
-features that no node uses; that is nearly half of what their imports cost. Here such a package is absent while a library that can do
+features that no node uses; that is more than half of what their imports cost. Here such a package is absent while a library that can do
 without it is being imported. Afterwards it is back: an executor that imports it gets it.
+
+Of TFX's components and of TFMA only the modules that executors name are there: their packages have an empty face, see `lean_imports`.
+TFMA's would import IPython, pandas, NLTK and what not. Keras 2, which TFMA and TensorFlow Transform want beside Keras for layers and
+metrics made with it, is never there.
 """
 
 from __future__ import annotations
@@ -12,6 +16,7 @@ import importlib.util
 import sys
 import types
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 from pipeline.local import lean_imports
 
@@ -24,9 +29,15 @@ _DOES_WITHOUT = {
     "keras": ("sklearn", "IPython", "pandas", "matplotlib"),
     "apache_beam": ("pymongo", "IPython", "ipywidgets", "pandas", "matplotlib", "tensorflow_hub"),
     _TFDV: ("sklearn", "IPython", "matplotlib"),
-    # IPython is for views, but without it TFMA's package ends its own import half-way, and says so on standard error only.
-    _TFMA: ("sklearn", "matplotlib", "twython"),
 }
+# Packages whose modules are imported one by one.
+_FACES = (
+    "tfx.components",
+    _TFMA,
+    *(f"{_TFMA}.{name}" for name in ("evaluators", "extractors", "metrics", "post_export_metrics", "utils", "validators")),
+)
+# The modules that import it for all others of their libraries.
+_KERAS_2 = (f"{_TFMA}.utils.keras_lib", "tensorflow_transform.keras_lib")
 # Clients of Google's services. Beam's file system for gs:// and its runner on Dataflow need them.
 _CLOUD = ("google.cloud", "google.api_core", "google.pubsub_v1", "apitools")
 _CLOUD_MARKS = (b"gs://", b"DataflowRunner")
@@ -40,7 +51,7 @@ _NEEDS = {
     "components.validation.component.DataGateExecutor": ("components.validation.data_gate",),
     "components.transform.component.TransformExecutor": ("components.transform.analysis", "components.transform.preprocessing"),
     "tfx.components.trainer.executor.GenericExecutor": ("keras", "components.training.trainer"),
-    "components.evaluation.component.EvaluatorExecutor": ("keras", _TFMA, "components.evaluation.analyse"),
+    "components.evaluation.component.EvaluatorExecutor": ("components.evaluation.analyse",),
 }
 
 
@@ -56,13 +67,16 @@ def stages(executors: Sequence[str] = (), cloud: bool = False) -> Iterator[str]:
       executors: Import paths of the executors' classes; what all of them need is imported first.
       cloud: Whether Google's clients are wanted.
     """
-    _face_of_tfx_components()
+    for name in _FACES:
+        lean_imports.add_face(name)
     _import("tensorflow")
     yield "tensorflow"
     _import("apache_beam", () if cloud else _CLOUD)
     yield "apache_beam"
     lean_imports.import_telemetry()
-    _import_tfx_types()
+    for name in _KERAS_2:
+        _stand_in_for_keras_2(name)
+    _postpone("scipy.stats")
     _import("tfx.orchestration.portable.beam_executor_operator")
     _import("tfx.orchestration.portable.python_executor_operator")
     yield "tfx"
@@ -89,31 +103,33 @@ def _import(name: str, more_absent: Sequence[str] = ()) -> None:
                 del sys.modules[other]
 
 
-def _face_of_tfx_components() -> None:
-    """Its __init__ would import every standard component, with Kubernetes and Docker; submodules load without it."""
-    tfx = importlib.import_module("tfx")
-    if "tfx.components" not in sys.modules:
-        face = types.ModuleType("tfx.components")
-        face.__path__ = [f"{folder}/components" for folder in tfx.__path__]
-        sys.modules["tfx.components"] = face
-        tfx.components = face  # type: ignore[attr-defined]
+class _Nothing:
+    """What a name of a library that is not there stands for: what is asked of it, or made with it, is nothing too; also a base class."""
+
+    def __getattr__(self, name: str) -> _Nothing:
+        return self
+
+    def __call__(self, *arguments: Any, **named: Any) -> _Nothing:
+        return self
+
+    def __mro_entries__(self, bases: tuple[Any, ...]) -> tuple[type, ...]:
+        return ()
 
 
-def _import_tfx_types() -> None:
-    """Imports TFX's types without TFMA, of which they want no more than the protos of TFX's own Evaluator."""
-    types_name = "tfx.types.standard_component_specs"
-    if _TFMA in sys.modules or types_name in sys.modules:
-        _import(types_name)
+def _stand_in_for_keras_2(name: str) -> None:
+    """Gives a library what it takes for `tf_keras`: classes in annotations, and the base of classes that no node uses."""
+    stand_in = types.ModuleType(name)
+    vars(stand_in)["tf_keras"] = _Nothing()
+    sys.modules[name] = stand_in
+
+
+def _postpone(name: str) -> None:
+    """Lets a module be imported when something of it is first asked for; TFMA wants it for intervals that are no intervals of ours."""
+    if name in sys.modules or (spec := importlib.util.find_spec(name)) is None or spec.loader is None:
         return
-    spec = importlib.util.find_spec(_TFMA)
-    if spec is None or spec.submodule_search_locations is None:
-        raise ModuleNotFoundError(f"The package {_TFMA} is not installed; run `make setup`")
-    face, hollow = types.ModuleType(_TFMA), types.ModuleType(f"{_TFMA}.sdk")
-    face.__path__, hollow.__path__ = list(spec.submodule_search_locations), []
-    sys.modules |= {module.__name__: module for module in (face, hollow)}
-    try:
-        _import(types_name)
-    finally:
-        # Whoever imports TFMA from here on gets the real one.
-        for name in [name for name in sys.modules if name == _TFMA or name.startswith(f"{_TFMA}.")]:
-            del sys.modules[name]
+    loader = importlib.util.LazyLoader(spec.loader)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    loader.exec_module(module)
+    parent, _, leaf = name.rpartition(".")
+    setattr(sys.modules[parent], leaf, module)

@@ -41,14 +41,24 @@ def install() -> None:
     for name in _ABSENT:
         sys.modules[name] = None  # type: ignore[assignment]  # Python's own mark for "not to be had"
     for name in _EMPTY_FACES:
-        if name == "tfx.components":
-            importlib.import_module("tfx")
-        _add(name, _search_path(name))
+        add_face(name)
     for name in _HOLLOW:
         _add(name, [])
     importlib.import_module("pipeline.local.local_files")
     import_telemetry()
     _import_without("tfx.orchestration.portable.docker_executor_operator", "docker", "errors")
+
+
+def add_face(name: str) -> None:
+    """Gives a package an empty face: its modules can be imported, its `__init__` never runs.
+
+    Raises:
+      ModuleNotFoundError: It is not installed.
+    """
+    if name == "tfx.components":
+        importlib.import_module("tfx")
+    if name not in sys.modules:
+        _add(name, _search_path(name))
 
 
 def import_telemetry() -> None:
