@@ -24,7 +24,12 @@ _FEWEST_IN_SMALL_GROUPS = 7
 _NEVER_AN_AMOUNT = 9
 """With so many digits it is taken for an identifier whatever stands beside it."""
 
-_YEAR = re.compile(r"(?:19|20)[0-9]{2}(?:[ -](?:(?:19|20)?[0-9]{2}|[0-9]))?|[0-9]{1,3}[ -](?:19|20)[0-9]{2}")
+# Those that people write of; others are as likely as any four digits.
+_OUR_YEARS = "(?:19[3-9]|20[0-3])[0-9]"
+_YEAR = re.compile(rf"{_OUR_YEARS}(?:[ -](?:(?:19|20)?[0-9]{{2}}|[0-9]))?|[0-9]{{1,3}}[ -]{_OUR_YEARS}")
+# "92018", "062018", "2292018": month and day, or day and month, and a year of messages.
+_MONTH, _DAY, _MESSAGE_YEAR = "(?:0?[1-9]|1[0-2])", "(?:0?[1-9]|[12][0-9]|3[01])", "(?:20)?(?:1[5-9]|2[0-9])"
+_BARE_DATE = re.compile(f"(?:{_MONTH}{_DAY}|{_DAY}{_MONTH}){_MESSAGE_YEAR}")
 # One number in a hundred ends so, and most amounts and sizes do.
 _ROUND = re.compile("[1-9][0-9]00|[1-9][0-9]{0,3}0{3,}")
 _MONEY = "dollars?|bucks|usd|eur|euros?|rupees?|rs|inr|pounds?|gbp|cents?|k|grand|lakhs?|yen|francs?|pesos?|reais|z[łl]otych|рублей|kr|chf"
@@ -45,7 +50,7 @@ _BEFORE_OTHERS = (
     "year|since|until|till|time|at|model|version|windows|office|zip|zip ?code|post ?code|postal code|pin ?code|plz|cep|jahr|seit|um"
     "|postleitzahl|année|depuis|año|desde|anno|ano"
 )
-_BETWEEN = "is|was|are|of|to|for|be|would be|will be|limit|around|about|approximately|the|my|its|it's|von|ist|de|di"
+_BETWEEN = "is|was|are|of|for|be|to be|would be|will be|limit|around|about|approximately|the|my|its|it's|von|ist|de|di"
 _BEFORE = re.compile(
     rf"(?:[$€£¥₹]|(?<![^\W_])(?:{_MONEY}|{_BEFORE_AMOUNTS}|{_BEFORE_OTHERS})(?: (?:{_BETWEEN})){{0,3}}\.?:?) ?$", re.IGNORECASE
 )
@@ -60,7 +65,7 @@ def _bare(found: re.Match[str]) -> tuple[int, int] | None:
     said_one_by_one = longest == 1
     if digits < FEWEST_DIGITS or (longest < FEWEST_DIGITS and digits < _FEWEST_IN_SMALL_GROUPS and not said_one_by_one):
         return None
-    if _YEAR.fullmatch(text) or _ROUND.fullmatch(text) or DATE.fullmatch(text):
+    if any(pattern.fullmatch(text) for pattern in (_YEAR, _ROUND, DATE)) or (digits > 4 and _BARE_DATE.fullmatch(text)):
         return None
     if digits < _NEVER_AN_AMOUNT and (
         _AFTER.match(found.string, end) or _BEFORE.search(found.string[max(0, start - _REACH) : start])

@@ -9,7 +9,8 @@ from serving.redaction.detectors import Check, PatternDetector, Trigger
 # Words between what is named and its value, in the languages of most messages. They are skipped for good: none can be a value.
 _BETWEEN = (
     "is|are|was|it's|its|it is|that's|that is|this is|which is|here is|being|no|no\\.|nos|num|number|numbers|nr|nr\\.|#|id|code|card"
-    "|details|detail|the|my|of|as|to be|will be|should be|ending in|ending with|ending|ends in|ends with|last|the last|first|four|4|digits?"
+    "|details|detail|the|my|of|as|to be|will be|should be|ending in|ending with|ending|ends in|ends with|that ends|which ends|finishing in"
+    "|finishing with|last|the last|first|four|4|digits?"
     "|digits of"
     "|ist|lautet|sind|war|nummer|kennung|meine?|der|die|das|sono|es|son|é|è|sao|são|est|sont|numero|número|numéro|núm|n°|nº|num[eé]ro"
     "|mi|mon|ma|mio|meu|minha|il|lo|el|la|le|de|del|di|do|da|jest|to|to jest|numer|mój|moje|zijn|mijn"
@@ -86,7 +87,9 @@ IBAN = introduced(
 CARD = introduced(
     "card_introduced",
     "card",
-    r"card|creditcard|debitcard|cc|visa|master ?card|amex|american express|kreditkarte|tarjeta|carte|carta|cart[ãa]o|kaart|karta",
+    # A number and "cc" is an engine's size.
+    r"card|creditcard|debitcard|(?<![0-9])(?<![0-9] )cc|visa|master ?card|amex|american express"
+    r"|kreditkarte|tarjeta|carte|carta|cart[ãa]o|kaart|karta",
     _any_of("card|creditcard|debitcard|cc|visa|master|amex|american express|kreditkarte|tarjeta|cart|kaart|karta"),
     r"[0-9](?:[ .\-]?[0-9]){11,18}(?![0-9])|[0-9]{4}(?![0-9]|[.,][0-9]|\s?(?:dollars?|usd|eur|euros?|rupees?|pounds?))",
     priority=84,

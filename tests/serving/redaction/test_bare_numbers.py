@@ -21,6 +21,10 @@ CHAT = Redactor(["patterns", "number"])
         ("4.41712E+15", "[number]"),
         ("441 e 15", "[number]"),
         ("44171 e15 and 4417", "[number] and [number]"),
+        ("1917", "[number]"),
+        ("2058 and 2081", "[number] and [number]"),
+        ("please transfer to 2569", "please transfer to [number]"),
+        ("95318", "[number]"),
     ],
 )
 def test_numbers_that_nothing_introduces_go(text, redacted):
@@ -48,6 +52,7 @@ def test_what_a_number_is_counts_where_it_is_known(text, redacted):
     [
         *("417", "44 17", "220 25", "220 125", "1,234,567", "12.3456", "4417.50", "10:4417", "x4417", "4417b"),
         *("2017", "in 1984", "1984-85", "june 14 2018", "i20 2017", "20180614", "06142018"),
+        *("92018", "062018", "140618", "the amount is to be 4417"),
         *(
             "2500",
             "9000",

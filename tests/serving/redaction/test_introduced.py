@@ -13,6 +13,8 @@ from serving.redaction import redact
         ("mi cuenta es 00123456", "mi cuenta es [account]"),
         ("credit card ending in 6032", "credit card ending in [card]"),
         ("card number 2745648618453785", "card number [card]"),
+        ("the card that ends 6032", "the card that ends [card]"),
+        ("the account finishing in 4417", "the account finishing in [account]"),
         ("IBAN DE88 3704 0044 0532 0130 00", "IBAN [iban]"),
         ("the CVV is 123", "the CVV is [password]"),
         ("You can call 73 448", "You can call [phone]"),
@@ -55,7 +57,14 @@ def test_what_words_introduce_goes(text, redacted):
             "my card is lost",
             "order 2 pizzas",
         ),
-        *("order number please", "a card for 1000 dollars", "contact us in 2 days", "the case is closed", "phone book"),
+        *(
+            "order number please",
+            "a card for 1000 dollars",
+            "contact us in 2 days",
+            "the case is closed",
+            "phone book",
+            "a motorcycle of 750 cc 2014",
+        ),
     ],
 )
 def test_what_they_do_not_introduce_stays(text):
